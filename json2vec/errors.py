@@ -1,0 +1,83 @@
+"""Every error this package raises on purpose.
+
+    Json2VecError
+    ├── SchemaError              a schema, an option or a query that cannot be meant (ValueError)
+    ├── EncodeError              a value that its field cannot encode; names address, file and row (ValueError)
+    ├── ReadError                a file that cannot be read, or no file at all (OSError)
+    ├── SnapshotChanged          an input file is not the one the plan was made of
+    ├── ProcessorError           a pre- or postprocessor broke its contract (ValueError)
+    │   └── AlignmentError       returned columns whose length is not the number of rows
+    ├── IncompletePredictions    a prediction folder that is not complete; `.ranks` names the ranks at fault
+    ├── VerificationFailed       a prediction folder whose findings did not pass; `.report` holds them
+    ├── CheckpointError          a checkpoint that is truncated, foreign or not trusted (ValueError)
+    └── StoreError               a local path or object store that refused an operation (OSError)
+
+A message says what happened, where (address, file, row), what was expected, what was found and what to do about it.
+Errors of other libraries are wrapped with ``raise ... from exc``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class Json2VecError(Exception):
+    """Base of every deliberate error of this package."""
+
+
+class SchemaError(Json2VecError, ValueError):
+    """A schema, an option or a query that cannot be meant."""
+
+
+class EncodeError(Json2VecError, ValueError):
+    """A value that its field cannot encode.
+
+    ``item`` is the index of the offending value among the values given to the field; the layer that knows the rows
+    turns it into a file and a row and raises again with both.
+    """
+
+    def __init__(self, message: str, *, item: int | None = None, row: int | None = None) -> None:
+        super().__init__(message)
+        self.item = item
+        self.row = row
+
+
+class ReadError(Json2VecError, OSError):
+    """A file that cannot be read, or a pattern that matches none."""
+
+
+class SnapshotChanged(Json2VecError):
+    """An input file is not the one the plan was made of."""
+
+
+class ProcessorError(Json2VecError, ValueError):
+    """A preprocessor or postprocessor broke its contract."""
+
+
+class AlignmentError(ProcessorError):
+    """Returned columns whose length is not the number of rows."""
+
+
+class IncompletePredictions(Json2VecError):
+    """A prediction folder that is not complete."""
+
+    def __init__(self, message: str, *, ranks: Iterable[int] = ()) -> None:
+        super().__init__(message)
+        self.ranks = tuple(ranks)
+
+
+class VerificationFailed(Json2VecError):
+    """A prediction folder whose findings did not pass."""
+
+    def __init__(self, message: str, *, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class CheckpointError(Json2VecError, ValueError):
+    """A checkpoint that is truncated, foreign or not trusted."""
+
+
+class StoreError(Json2VecError, OSError):
+    """A local path or object store that refused an operation."""

@@ -1,0 +1,176 @@
+"""One `Store` for local folders and object stores: list, read, write, and conditional writes.
+
+Everything above this file speaks of a root (a local path, ``file://`` or ``s3://`` URI) and of paths relative to it,
+with ``/`` between their parts. Nothing above it asks which kind of store it has.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from json2vec.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a store.
+
+    Attributes:
+        path: relative to the store's root, ``/`` between parts, spelled as the store spells it (never URL-quoted).
+        size: bytes.
+        version: changes whenever the content is written again: an object's ETag, a local file's mtime in nanoseconds.
+        modified: seconds since 1970-01-01 UTC.
+    """
+
+    path: str
+    size: int
+    version: str
+    modified: float
+
+
+class Store(Protocol):
+    """Files under one root.
+
+    All methods take paths relative to the root and raise `StoreError` (with the full address) when the store refuses,
+    `FileNotFoundError` where a single path does not exist.
+    """
+
+    root: str
+
+    def uri(self, path: str = "") -> str:
+        """The full address of ``path``, for messages and metadata."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Every file below ``prefix``, recursively, sorted by path. Raises `StoreError` if a local root is missing."""
+        ...
+
+    def stat(self, path: str) -> Entry: ...
+
+    def open(self, path: str) -> IO[bytes]:
+        """A seekable binary reader, usable by pyarrow."""
+        ...
+
+    def read(self, path: str) -> bytes: ...
+
+    def write(self, path: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
+        """Replace ``path`` atomically and durably; returns the new version.
+
+        Args:
+            if_absent: write only where nothing is there yet.
+            if_version: write only over this version.
+
+        Raises:
+            FileExistsError: a condition did not hold. (Bytes equal to ours count as success: a reply may get lost.)
+        """
+        ...
+
+    def delete(self, path: str) -> None:
+        """Remove ``path``; a path that is not there is no error."""
+        ...
+
+
+def open_store(root: str | os.PathLike[str], storage_options: dict[str, Any] | None = None) -> Store:
+    """The store that serves ``root``.
+
+    Args:
+        root: a local path (relative to the working directory or absolute), a ``file://`` URI or an ``s3://`` URI.
+        storage_options: passed to the object store's client; unused for local paths.
+
+    Raises:
+        StoreError: a scheme that no store serves.
+    """
+    text = os.fspath(root)
+    scheme = text.partition("://")[0] if "://" in text else ""
+    if scheme == "file":
+        return LocalStore(unquote(urlsplit(text.replace("#", "%23").replace("?", "%3F")).path))
+    if scheme == "":
+        return LocalStore(text)
+    raise StoreError(
+        f"no store serves {text!r}: the scheme is {scheme!r}; expected a local path or file://. "
+        "Remedy: check the spelling of the root"
+    )
+
+
+class LocalStore:
+    """A folder of the local file system. Writes go to a temporary name, are synced to disk and renamed."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.path.abspath(os.path.expanduser(os.fspath(root)))
+
+    def uri(self, path: str = "") -> str:
+        return os.path.join(self.root, path) if path else self.root
+
+    def _local(self, path: str) -> Path:
+        relative = PurePosixPath(path)
+        if relative.is_absolute() or ".." in relative.parts or "\0" in path:
+            raise StoreError(f"path {path!r} leaves the root {self.root}: expected a relative path without '..'")
+        return Path(self.root, path)
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        base = self._local(prefix)
+        if not base.is_dir():
+            raise StoreError(f"folder {base} does not exist. Remedy: check the root, or wait for its first file")
+        found = []
+        for folder, names, files in os.walk(base, onerror=_raise):
+            names.sort()
+            found += [os.path.relpath(os.path.join(folder, name), self.root) for name in files]
+        for path in sorted(p.replace(os.sep, "/") for p in found):
+            yield self.stat(path)
+
+    def stat(self, path: str) -> Entry:
+        status = os.stat(self._local(path))
+        return Entry(path, status.st_size, str(status.st_mtime_ns), status.st_mtime)
+
+    def open(self, path: str) -> IO[bytes]:
+        return open(self._local(path), "rb")
+
+    def read(self, path: str) -> bytes:
+        with self.open(path) as file:
+            return file.read()
+
+    def write(self, path: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
+        target = self._local(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if if_version is not None and (not target.exists() or self.stat(path).version != if_version):
+                raise FileExistsError(f"{target} is not at version {if_version} any more; another writer replaced it")
+            if if_absent:
+                try:
+                    os.link(temporary, target)  # unlike rename, link fails where the target exists
+                except FileExistsError:
+                    if target.read_bytes() != data:
+                        raise FileExistsError(f"{target} exists already with other content") from None
+            else:
+                os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(target.parent)
+        return self.stat(path).version
+
+    def delete(self, path: str) -> None:
+        self._local(path).unlink(missing_ok=True)
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Make renames inside ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _raise(error: OSError) -> None:
+    raise StoreError(f"cannot list {error.filename}: {error.strerror}") from error
