@@ -93,6 +93,16 @@ class FieldBatch:
     target_state: torch.Tensor | None = None
     target_content: dict[str, torch.Tensor] | None = None
 
+    @property
+    def original_state(self) -> torch.Tensor:
+        """The state before anything was hidden."""
+        return self.state if self.target_state is None else self.target_state
+
+    @property
+    def original_content(self) -> dict[str, torch.Tensor]:
+        """The content before anything was hidden."""
+        return self.content if self.target_content is None else self.target_content
+
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> FieldBatch:
         """The same field with ``function`` applied to every tensor."""
 

@@ -1,0 +1,136 @@
+"""json2vec: models over nested records, and batch inference that proves it lost no row.
+
+Whatever needs torch is loaded on first use (PEP 562), so that ``import json2vec`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from json2vec.address import Address
+from json2vec.enums import (
+    MASK_LITERAL,
+    AttentionMode,
+    Metric,
+    Overflow,
+    ShardingStrategy,
+    Strata,
+    Suffix,
+    TensorKey,
+    Tokens,
+)
+from json2vec.errors import (
+    AlignmentError,
+    CheckpointError,
+    EncodeError,
+    IncompletePredictions,
+    Json2VecError,
+    ProcessorError,
+    ReadError,
+    SchemaError,
+    SnapshotChanged,
+    StoreError,
+    VerificationFailed,
+)
+from json2vec.schema import Array, Leaf, Mask, Schema
+
+_LAZY = {
+    "Category": "json2vec.fields.category",
+    "DateParts": "json2vec.fields.dateparts",
+    "Entity": "json2vec.fields.entity",
+    "Number": "json2vec.fields.number",
+    "Set": "json2vec.fields.set",
+    "Vector": "json2vec.fields.vector",
+    "FieldType": "json2vec.fields.registry",
+    "register": "json2vec.fields.registry",
+    "Model": "json2vec.model",
+    "Predictions": "json2vec.predictions",
+    "PolarsDataModule": "json2vec.data.polars",
+    "StreamingDataModule": "json2vec.data.streaming",
+    "Writer": "json2vec.rank_files.writer",
+    "read_predictions": "json2vec.rank_files.reader",
+    "verify_predictions": "json2vec.rank_files.verify",
+    "commit_predictions": "json2vec.rank_files.commit",
+    "preprocess": "json2vec.processors",
+    "postprocess": "json2vec.processors",
+    "PredictJob": "json2vec.predict",
+}
+
+if TYPE_CHECKING:
+    from json2vec.data.polars import PolarsDataModule
+    from json2vec.data.streaming import StreamingDataModule
+    from json2vec.fields.category import Category
+    from json2vec.fields.dateparts import DateParts
+    from json2vec.fields.entity import Entity
+    from json2vec.fields.number import Number
+    from json2vec.fields.registry import FieldType, register
+    from json2vec.fields.set import Set
+    from json2vec.fields.vector import Vector
+    from json2vec.model import Model
+    from json2vec.predict import PredictJob
+    from json2vec.predictions import Predictions
+    from json2vec.processors import postprocess, preprocess
+    from json2vec.rank_files.commit import commit_predictions
+    from json2vec.rank_files.reader import read_predictions
+    from json2vec.rank_files.verify import verify_predictions
+    from json2vec.rank_files.writer import Writer
+
+__all__ = [
+    "MASK_LITERAL",
+    "Address",
+    "AlignmentError",
+    "Array",
+    "AttentionMode",
+    "Category",
+    "CheckpointError",
+    "DateParts",
+    "EncodeError",
+    "Entity",
+    "FieldType",
+    "IncompletePredictions",
+    "Json2VecError",
+    "Leaf",
+    "Mask",
+    "Metric",
+    "Model",
+    "Number",
+    "Overflow",
+    "PolarsDataModule",
+    "PredictJob",
+    "Predictions",
+    "ProcessorError",
+    "ReadError",
+    "Schema",
+    "SchemaError",
+    "Set",
+    "ShardingStrategy",
+    "SnapshotChanged",
+    "StoreError",
+    "Strata",
+    "StreamingDataModule",
+    "Suffix",
+    "TensorKey",
+    "Tokens",
+    "Vector",
+    "VerificationFailed",
+    "Writer",
+    "commit_predictions",
+    "postprocess",
+    "preprocess",
+    "read_predictions",
+    "register",
+    "verify_predictions",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'json2vec' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,147 @@
+"""Vector: a list of exactly n_dim numbers.
+
+Legend: B sequences, L slots, N rows, P slots of a row, C d_model, D n_dim.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from pydantic import Field
+from torch import nn
+
+from json2vec.batch import FieldBatch
+from json2vec.columns import LeafColumn
+from json2vec.enums import Tokens
+from json2vec.errors import EncodeError
+from json2vec.fields.counter import accuracy, masked_mean, state_loss
+from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
+from json2vec.fields.values import list_lengths, scatter, state_array, state_type, uniform, uniform_type
+from json2vec.fields.vocabulary import Vocabulary
+from json2vec.schema import Leaf
+
+
+class Vector(Leaf):
+    """Options of a Vector field.
+
+    Args:
+        n_dim: numbers in every value.
+        objective: loss of the content: squared (``l2``) or absolute (``l1``) difference.
+    """
+
+    type: Literal["vector"] = "vector"
+    n_dim: int = Field(gt=0)
+    objective: Literal["l1", "l2"] = "l2"
+
+
+def encode(column: LeafColumn, leaf: Vector, vocabulary: Vocabulary) -> Arrays:
+    """float32 (slots, n_dim). Raises `EncodeError` for another length, a null, a NaN or text inside."""
+    values = column.values
+    if isinstance(values, list):
+        values = _as_lists(values)
+    if len(values) == 0:
+        return empty(leaf, column.state)
+    kind = values.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise EncodeError(f"expected a list of {leaf.n_dim} numbers, found {kind}", item=0)
+    lengths = list_lengths(values)
+    if (lengths != leaf.n_dim).any():
+        item = int(np.argmax(lengths != leaf.n_dim))
+        raise EncodeError(f"expected a list of {leaf.n_dim} numbers, found {int(lengths[item])}", item=item)
+    numbers = values.flatten()
+    inner = numbers.type
+    if not (pa.types.is_floating(inner) or pa.types.is_integer(inner) or pa.types.is_decimal(inner)):
+        item = 0 if not pa.types.is_null(inner) else int(np.argmax(lengths > 0))
+        raise EncodeError(f"expected a list of {leaf.n_dim} numbers, found a list of {inner}", item=item)
+    missing = numbers.is_null(nan_is_null=pa.types.is_floating(inner)).to_numpy(zero_copy_only=False)
+    if missing.any():
+        raise EncodeError("a null or NaN inside a vector", item=int(np.argmax(missing)) // leaf.n_dim)
+    flat = pc.cast(numbers, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):
+        return {"value": scatter(column, flat.reshape(-1, leaf.n_dim).astype(np.float32))}
+
+
+def _as_lists(values: list) -> pa.Array:
+    for item, value in enumerate(values):
+        try:
+            pa.array([list(value)], pa.list_(pa.float64()))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as exc:
+            raise EncodeError(f"expected a list of numbers, found {value!r:.80}", item=item) from exc
+    return pa.array([list(value) for value in values], pa.list_(pa.float64()))
+
+
+def empty(leaf: Vector, state: np.ndarray) -> Arrays:
+    return {"value": np.zeros((*state.shape, leaf.n_dim), np.float32)}
+
+
+class VectorEmbedder(nn.Module):
+    """S[state] + GELU(Lin(x))."""
+
+    def __init__(self, leaf: Vector, shape: Shape) -> None:
+        super().__init__()
+        self.embeddings = nn.Embedding(len(Tokens), shape.d_model)
+        self.linear = nn.Sequential(nn.Linear(leaf.n_dim, shape.d_model), nn.GELU())
+
+    def observe(self, field: FieldBatch, target: bool) -> None:
+        """Nothing to take in."""
+
+    def forward(self, state: torch.Tensor, content: Tensors) -> torch.Tensor:
+        return self.embeddings(state) + self.linear(content["value"])
+
+
+class VectorHeads(nn.Module):
+    """One Lin for the state, one for the vector."""
+
+    def __init__(self, leaf: Vector, shape: Shape) -> None:
+        super().__init__()
+        self.classification = nn.Linear(shape.d_model, len(Tokens))
+        self.regression = nn.Linear(shape.d_model, leaf.n_dim)
+
+    def forward(self, pooled: torch.Tensor) -> Tensors:
+        return {"state": self.classification(pooled), "value": self.regression(pooled)}
+
+
+def loss(
+    outputs: Tensors, field: FieldBatch, leaf: Vector, embedder: VectorEmbedder, selected: torch.Tensor
+) -> tuple[torch.Tensor, Tensors]:
+    """Cross entropy of the state, plus the objective's mean over n_dim in the valued slots."""
+    states = field.original_state.view_as(selected)
+    valued = selected & (states == Tokens.valued)
+    difference = outputs["value"] - field.original_content["value"].reshape(*selected.shape, leaf.n_dim)
+    absolute, squared = difference.abs().mean(-1), difference.square().mean(-1)
+    content = masked_mean(squared if leaf.objective == "l2" else absolute, valued)
+    state = state_loss(outputs["state"], states, selected)
+    metrics = {
+        "loss:state": state,
+        "loss:content": content,
+        "accuracy:state": accuracy(outputs["state"], states, selected),
+        "mae:content": masked_mean(absolute, valued),
+        "rmse:content": masked_mean(squared, valued).sqrt(),
+    }
+    return state + content, metrics
+
+
+def emit(outputs: Tensors, leaf: Vector, vocabulary: Vocabulary, embedder: VectorEmbedder) -> Tensors:
+    """The vector, zeroed where the most likely state is not valued."""
+    valued = outputs["state"].argmax(-1, keepdim=True) == Tokens.valued
+    return {"state": outputs["state"].softmax(-1), "value": outputs["value"] * valued}
+
+
+def write(emitted: Arrays, leaf: Vector, vocabulary: Vocabulary) -> dict[str, pa.Array]:
+    return {"state": state_array(emitted["state"]), "content": uniform(emitted["value"], emitted["value"].shape)}
+
+
+def output_type(leaf: Vector, slots: int, vocabulary: Vocabulary) -> dict[str, pa.DataType]:
+    return {"state": state_type(slots), "content": uniform_type(pa.float32(), (slots, leaf.n_dim))}
+
+
+register(
+    FieldType(
+        name="vector", options=Vector, encode=encode, empty=empty, embedder=VectorEmbedder, decoder=VectorHeads,
+        loss=loss, emit=emit, write=write, output_type=output_type,
+    )
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Attention, pooling and encoders: the arithmetic of the network, free of schemas."""
