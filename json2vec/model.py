@@ -31,6 +31,7 @@ from json2vec.fields.vocabulary import Vocabulary
 from json2vec.masking import mask_batch, trains
 from json2vec.nn.attention import ArrayEncoder, Pool
 from json2vec.predictions import EMBEDDING, Predictions, output_type, python_view
+from json2vec.processors import apply_postprocessor
 from json2vec.schema import Array, Leaf, Node, Schema
 
 Outputs = dict[str, torch.Tensor]
@@ -91,6 +92,7 @@ class Model(lit.LightningModule):
         self.schema, self.batch_size = schema, batch_size
         self.optimizer, self.scheduler = optimizer, scheduler
         self.preprocessor_fingerprint: str | None = None
+        self.reconstruct: tuple[str, ...] = ()
         self.vocabularies: dict[Address, Vocabulary] = {}
         self.nodes = nn.ModuleDict()
         for address, node in schema.nodes.items():
@@ -179,14 +181,15 @@ class Model(lit.LightningModule):
             children = self._children(address, tokens, arrays)
             if children:
                 length = self.schema.arrays[address].max_length
-                joined = torch.cat([child.reshape(-1, length, c) for child in children], dim=1)
+                sequences = n * self.schema.slots(address)
+                joined = torch.cat([child.reshape(sequences, length, c) for child in children], dim=1)
                 arrays[address] = self.nodes[address].encoder(joined)  # type: ignore[operator, union-attr]
-        arrays = {address: vectors.view(n, -1, c) for address, vectors in arrays.items()}
+        arrays = {address: vectors.view(n, self.schema.slots(address), c) for address, vectors in arrays.items()}
         decoded = {}
         for address in decode:
             memory = [arrays[array] for array in self.schema.above(address) if array in arrays]
             if address in tokens:
-                memory.append(tokens[address].reshape(n, -1, c))
+                memory.append(tokens[address].reshape(n, self.schema.slots(address), c))
             decoded[address] = self._node(address).decode(torch.cat(memory, dim=1))
         return arrays, decoded
 
@@ -245,7 +248,7 @@ class Model(lit.LightningModule):
             tensors: dict[str, torch.Tensor] = {}
             leaf = self.schema.leaves.get(address)
             if leaf is None:
-                vectors = arrays[address].view(batch.size, *self.schema.shape(address)[1:], -1)
+                vectors = arrays[address].view(batch.size, *self.schema.shape(address)[1:], self.schema.d_model)
             else:
                 vectors, outputs = decoded[address]
                 emit = field_type(leaf).emit
@@ -284,15 +287,11 @@ class Model(lit.LightningModule):
         predictions = python_view(pa.concat_arrays([part.columns() for part in parts]))
         if postprocess is None:
             return predictions
-        from json2vec.processors import apply_postprocessor
-
         context = {"batch": batch, "observations": records, "input": records, "metadata": records}
         return dict(apply_postprocessor(postprocess, context, predictions, len(records)))
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Predictions:
-        return self.infer(batch, self._predict_reconstruct)
-
-    _predict_reconstruct: tuple[str, ...] = ()
+        return self.infer(batch, self.reconstruct)
 
     # Training.
 
@@ -316,6 +315,10 @@ class Model(lit.LightningModule):
         self.log_dict(metrics, batch_size=batch.size, on_step=False, on_epoch=True, sync_dist=strata is not Strata.train)
         # Every parameter takes part, so that DDP's default strategy finds none unused.
         return total + 0.0 * sum(parameter.sum() for parameter in self.parameters() if parameter.requires_grad)
+
+    def on_fit_start(self) -> None:
+        # Lightning keeps the mode that it finds, and a loaded model comes in eval mode.
+        self.train()
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         return self._step(batch, Strata.train)

@@ -50,7 +50,7 @@ class Predictions:
     def columns(self) -> pa.StructArray:
         """One struct a row, with a child for every address, in the order of `output_type`."""
         children = []
-        for address, tensors in self.emitted.items():
+        for address, tensors in self.cpu().emitted.items():
             arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
             payload: dict[str, pa.Array] = {}
             leaf = self.schema.leaves.get(address)

@@ -13,7 +13,7 @@ another definition gets another `ROW_HASH`. All arithmetic is modulo 2**64. ``mi
     text     = mix(length in bytes + TEXT + sum over j of mix(word j XOR mix(j + 1))), word j being bytes 8j to 8j + 7,
                little-endian, filled up with zeros
     bytes    = as text with BYTES for TEXT
-    decimal  = as text with DECIMAL for TEXT, of its plain notation without trailing zeros
+    decimal  = as text with DECIMAL for TEXT, of "cEe" where the value is c * 10**e and c does not end in 0; zero is "0E0"
     time     = mix(microseconds + TIME for dates and timestamps (UTC, since 1970), + CLOCK for times of day,
                + DURATION for durations; nanoseconds below the microsecond, if any, add mix(nanoseconds + SUBMICRO)
                before that outer mix)
@@ -31,9 +31,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 ROW_HASH = "j2v-rowhash-1"
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 _TAGS = {name: np.uint64(0x9E3779B97F4A7C15 * (i + 1) % 2**64) for i, name in enumerate(
     ("NUMBER", "INTEGER", "UNSIGNED", "BOOLEAN", "TEXT", "BYTES", "DECIMAL", "TIME", "CLOCK", "DURATION", "SUBMICRO",
@@ -126,7 +128,7 @@ def _values(array: pa.Array) -> Hashes:
     if pa.types.is_fixed_size_binary(kind):
         return _text(array.cast(pa.binary()).cast(pa.large_binary()), _TAGS["BYTES"]), valid
     if pa.types.is_decimal(kind):
-        return _text(_plain_decimals(array), _TAGS["DECIMAL"]), valid
+        return _text(_decimal_texts(array), _TAGS["DECIMAL"]), valid
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         return _times(array), valid
     if pa.types.is_nested(kind) and not pa.types.is_union(kind):
@@ -224,14 +226,16 @@ def _segment_sums(values: np.ndarray, stops: np.ndarray) -> np.ndarray:
     return ends
 
 
-def _plain_decimals(array: pa.Array) -> pa.Array:
-    if array.type.scale < 0:
-        array = array.cast(pa.decimal256(76, 0))
-    text = array.cast(pa.string())
-    if array.type.scale > 0:
-        text = pc.replace_substring_regex(text, r"(\.[0-9]*?)0+(E|$)", r"\1\2")
-        text = pc.replace_substring_regex(text, r"\.(E|$)", r"\1")
-    text = pc.replace_substring_regex(text, r"^-?0(E.*)?$", "0")
+def _decimal_texts(array: pa.Array) -> pa.Array:
+    kind = array.type
+    make = {32: pa.decimal32, 64: pa.decimal64, 128: pa.decimal128, 256: pa.decimal256}[kind.bit_width]
+    unscaled = pa.Array.from_buffers(make(kind.precision, 0), len(array), array.buffers(), array.null_count, array.offset)
+    digits = unscaled.cast(pa.string())
+    shorter = pc.utf8_rtrim(digits, "0")
+    zero = pc.equal(digits, "0")
+    cut = pc.subtract(pc.binary_length(digits), pc.binary_length(shorter))
+    exponent = pc.if_else(zero, 0, pc.subtract(cut, kind.scale)).cast(pa.string())
+    text = pc.binary_join_element_wise(pc.if_else(zero, "0", shorter), exponent, "E")
     return text.cast(pa.large_binary())
 
 

@@ -357,7 +357,7 @@ class Schema(Options):
         return tuple(self.arrays[array].max_length for array in self.above(address))
 
     def slots(self, address: Address) -> int:
-        """P, the product of `shape`."""
+        """P, the product of `shape`: slots of a leaf, or places of an array, in one row."""
         product = 1
         for length in self.shape(address):
             product *= length

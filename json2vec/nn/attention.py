@@ -9,23 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-BASE = 10_000.0
+from json2vec.nn.rotary import swap, tables
 
-
-def rotary_table(length: int, head_dim: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin, each (L, R / 2) with R = D rounded down to even: angles p * BASE^(-2i/R)."""
-    even = head_dim // 2 * 2
-    theta = BASE ** (-torch.arange(0, even, 2, dtype=torch.float32, device=device) / even)
-    angles = torch.arange(length, dtype=torch.float32, device=device).unsqueeze(-1) * theta
-    return angles.cos(), angles.sin()
-
-
-def rotate(x_BHLD: torch.Tensor, cos_LR: torch.Tensor, sin_LR: torch.Tensor) -> torch.Tensor:
-    """Rotate neighbouring features as pairs; an odd last feature stays (Su et al. 2021, RoFormer)."""
-    even = 2 * cos_LR.shape[-1]
-    a, b = x_BHLD[..., 0:even:2], x_BHLD[..., 1:even:2]
-    turned = torch.stack([a * cos_LR - b * sin_LR, a * sin_LR + b * cos_LR], dim=-1).flatten(-2)
-    return turned if even == x_BHLD.shape[-1] else torch.cat([turned, x_BHLD[..., even:]], dim=-1)
+SMALL = 9
+"""Up to this many tokens on a CPU, attention is a few elementwise products over rows instead of tiny matrix products."""
+_ROWS_AT_ONCE = 256
 
 
 class Attention(nn.Module):
@@ -40,33 +28,100 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(d_model, d_model)
         self.dropout = dropout
 
-    def forward(self, queries_BMC: torch.Tensor, memory_BSC: torch.Tensor | None = None) -> torch.Tensor:
-        """Attend from the queries to the memory, or to themselves; (B, M, C)."""
-        if memory_BSC is None:
-            q, k, v = self._project(queries_BMC, self.q_proj, self.k_proj, self.v_proj)
-        else:
-            (q,) = self._project(queries_BMC, self.q_proj)
-            k, v = self._project(memory_BSC, self.k_proj, self.v_proj)
-        q = self._heads(q, rotate_=True)
-        k, v = self._heads(k, rotate_=True), self._heads(v, rotate_=False)
+    def forward(self, x_BLC: torch.Tensor) -> torch.Tensor:
+        """Self-attention; (B, L, C)."""
+        q, k, v = self._project(x_BLC)
+        return self.out_proj(self._mix(q, k, v))
+
+    def read(self, queries_MC: torch.Tensor, memory_BSC: torch.Tensor) -> torch.Tensor:
+        """Attention from queries that are the same for every sequence to a memory; (B, M, C).
+
+        Instead of projecting every memory token to keys and values, the queries are taken through the key projection
+        (one vector for each query, head and position), and only the mixed memory goes through the value projection.
+        """
+        (m, _), s = queries_MC.shape, memory_BSC.shape[1]
+        heads, dim = self.n_heads, self.head_dim
+        q_MHD = self._turn(F.linear(queries_MC, self.q_proj.weight, self.q_proj.bias), self.q_proj, queries_MC)
+        cos, sin = (table.view(s, heads, dim) for table in tables(s, heads, dim, memory_BSC.device))
+        key = self.k_proj.weight.view(heads, dim, -1)
+        swapped = swap(self.k_proj.weight, dim).view(heads, dim, -1)
+        # score[m, h, s] = q . (k cos_s + k' sin_s), linear in the memory token and in the key's bias.
+        q_cos = torch.einsum("mhd,shd->smhd", q_MHD, cos)
+        q_sin = torch.einsum("mhd,shd->smhd", q_MHD, sin)
+        reader_SQC = (torch.einsum("smhd,hdc->smhc", q_cos, key) + torch.einsum("smhd,hdc->smhc", q_sin, swapped)).flatten(1, 2)
+        bias, swapped_bias = self.k_proj.bias, swap(self.k_proj.bias.unsqueeze(-1), dim).squeeze(-1)
+        offset_SQ = (
+            (q_cos * bias.view(heads, dim)).sum(-1) + (q_sin * swapped_bias.view(heads, dim)).sum(-1)
+        ).flatten(1)  # fmt: skip
+        scores_SBQ = torch.baddbmm(offset_SQ.unsqueeze(1), memory_BSC.transpose(0, 1), reader_SQC.transpose(1, 2))
+        weights_BQS = (scores_SBQ * dim**-0.5).softmax(0).permute(1, 2, 0)
+        if self.training and self.dropout:
+            weights_BQS = F.dropout(weights_BQS, self.dropout)
+        mixed_BMHC = torch.bmm(weights_BQS, memory_BSC).unflatten(1, (m, heads))
+        values = torch.einsum("bmhc,hdc->bmhd", mixed_BMHC, self.v_proj.weight.view(heads, dim, -1))
+        share_BMH1 = weights_BQS.sum(-1).unflatten(1, (m, heads)).unsqueeze(-1)
+        values = values + share_BMH1 * self.v_proj.bias.view(heads, dim)
+        return self.out_proj(values.flatten(2))
+
+    def read_each(self, queries_BMC: torch.Tensor, memory_BSC: torch.Tensor) -> torch.Tensor:
+        """Attention from queries of each sequence's own to its memory; (B, M, C)."""
+        q = self._turn(self.q_proj(queries_BMC), self.q_proj, queries_BMC)
+        k = self._turn(self.k_proj(memory_BSC), self.k_proj, memory_BSC)
+        v = self.v_proj(memory_BSC).unflatten(-1, (-1, self.head_dim))
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+    def _turn(self, projected_MC: torch.Tensor, projection: nn.Linear, inputs_MC: torch.Tensor) -> torch.Tensor:
+        """Turned features (..., M, heads, D) of an unturned projection."""
+        heads = projection.out_features // self.head_dim
+        cos, sin = tables(projected_MC.shape[-2], heads, self.head_dim, projected_MC.device)
+        bias = swap(projection.bias.unsqueeze(-1), self.head_dim).squeeze(-1)
+        other = F.linear(inputs_MC, swap(projection.weight, self.head_dim), bias)
+        return torch.addcmul(projected_MC * cos, other, sin).unflatten(-1, (heads, self.head_dim))
+
+    def _project(self, x_BLC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Turned queries (B, L, C), turned keys and values (B, L, K D), from one matrix product."""
+        weight = torch.cat([self.q_proj.weight, self.k_proj.weight])
+        bias = torch.cat([self.q_proj.bias, self.k_proj.bias])
+        swapped_bias = swap(bias.unsqueeze(-1), self.head_dim).squeeze(-1)
+        qk = len(weight)
+        out = F.linear(
+            x_BLC,
+            torch.cat([weight, swap(weight, self.head_dim), self.v_proj.weight]),
+            torch.cat([bias, swapped_bias, self.v_proj.bias]),
+        )
+        cos, sin = tables(x_BLC.shape[1], self.n_heads + self.n_kv_heads, self.head_dim, x_BLC.device)
+        turned = torch.addcmul(out[..., :qk] * cos, out[..., qk : 2 * qk], sin)
+        q, k = turned.split([self.q_proj.out_features, self.k_proj.out_features], dim=-1)
+        return q, k, out[..., 2 * qk :]
+
+    def _mix(self, q_BLC: torch.Tensor, k_BLG: torch.Tensor, v_BLG: torch.Tensor) -> torch.Tensor:
+        """softmax(q k^T / sqrt(D)) v, heads side by side; (B, L, C)."""
+        dropout = self.dropout if self.training else 0.0
+        if q_BLC.shape[1] <= SMALL and q_BLC.device.type == "cpu" and not dropout:
+            return self._mix_small(q_BLC, k_BLG, v_BLG)
+        q, k, v = (x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for x in (q_BLC, k_BLG, v_BLG))
         if self.n_kv_heads != self.n_heads:
             repeats = self.n_heads // self.n_kv_heads
             k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
-        q = q.expand(k.shape[0], -1, -1, -1)
-        dropout = self.dropout if self.training else 0.0
-        mixed_BHMD = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        return self.out_proj(mixed_BHMD.transpose(1, 2).flatten(2))
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2).flatten(2)
 
-    @staticmethod
-    def _project(x: torch.Tensor, *projections: nn.Linear) -> tuple[torch.Tensor, ...]:
-        """Several projections of one input as one matrix product."""
-        weight = torch.cat([p.weight for p in projections])
-        bias = torch.cat([p.bias for p in projections])
-        return F.linear(x, weight, bias).split([p.out_features for p in projections], dim=-1)
-
-    def _heads(self, x_BLC: torch.Tensor, rotate_: bool) -> torch.Tensor:
-        x_BHLD = x_BLC.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        return rotate(x_BHLD, *rotary_table(x_BLC.shape[1], self.head_dim, x_BLC.device)) if rotate_ else x_BHLD
+    def _mix_small(self, q_BLC: torch.Tensor, k_BLG: torch.Tensor, v_BLG: torch.Tensor) -> torch.Tensor:
+        """The same with the rows innermost, so that every elementwise step runs over hundreds of neighbouring numbers."""
+        length, groups, repeats = q_BLC.shape[1], self.n_kv_heads, self.n_heads // self.n_kv_heads
+        parts = []
+        for q, k, v in zip(*(x.split(_ROWS_AT_ONCE) for x in (q_BLC, k_BLG, v_BLG)), strict=True):
+            # (L, K, H / K, D, b) for queries, (L, K, 1, D, b) for keys and values.
+            q, k, v = (
+                x.flatten(1).t().contiguous().view(length, groups, per_group, self.head_dim, len(x))
+                for x, per_group in ((q, repeats), (k, 1), (v, 1))
+            )
+            weights = ((q.unsqueeze(1) * k.unsqueeze(0)).sum(-2) * self.head_dim**-0.5).softmax(1)
+            mixed = (weights.unsqueeze(-2) * v.unsqueeze(0)).sum(1)
+            parts.append(mixed.flatten(0, 3).t())
+        return torch.cat(parts).view(q_BLC.shape)
 
 
 def feed_forward(d_model: int, dropout: float) -> nn.Sequential:
@@ -102,8 +157,15 @@ class PoolBlock(nn.Module):
         self.ffn_norm = nn.LayerNorm(d_model, eps=1e-5)
         self.ffn = feed_forward(d_model, dropout)
 
-    def forward(self, z_BMC: torch.Tensor, memory_BSC: torch.Tensor) -> torch.Tensor:
-        z_BMC = z_BMC + self.attention(self.attention_norm(z_BMC), memory_BSC)
+    def forward(self, z: torch.Tensor, memory_BSC: torch.Tensor) -> torch.Tensor:
+        """From queries shared by all sequences (M, C), or of each its own (B, M, C), to (B, M, C)."""
+        attention, normed = self.attention, self.attention_norm(z)
+        if z.dim() == 3:
+            z_BMC = z + attention.read_each(normed, memory_BSC)
+        elif len(z) * attention.n_heads <= z.shape[-1]:
+            z_BMC = z + attention.read(normed, memory_BSC)
+        else:  # so many queries that projecting the memory is cheaper
+            z_BMC = z + attention.read_each(normed.expand(len(memory_BSC), -1, -1), memory_BSC)
         return z_BMC + self.ffn(self.ffn_norm(z_BMC))
 
 
@@ -118,10 +180,10 @@ class Pool(nn.Module):
         nn.init.normal_(self.queries, std=0.01)
 
     def forward(self, memory_BSC: torch.Tensor) -> torch.Tensor:
-        z_BMC = self.queries.unsqueeze(0)
+        z = self.queries
         for block in self.blocks:
-            z_BMC = block(z_BMC, memory_BSC)
-        return self.norm(z_BMC)
+            z = block(z, memory_BSC)
+        return self.norm(z)
 
 
 class ArrayEncoder(nn.Module):

@@ -1,0 +1,1 @@
+"""From files and frames to batches. Only loader, training, module, polars and streaming need torch."""

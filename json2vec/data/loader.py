@@ -1,0 +1,145 @@
+"""Planned rows to encoded batches, with reading and encoding one step ahead of the device."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from torch.utils.data import IterableDataset, get_worker_info
+
+from json2vec.batch import Batch
+from json2vec.data.plan import Plan, Ranges, part
+from json2vec.data.readers import OnBadRow, read_rows
+from json2vec.enums import Strata
+from json2vec.errors import Json2VecError
+from json2vec.processors import Preprocessor, as_preprocessor
+
+T = TypeVar("T")
+_POLL_S = 0.05  # how soon the thread notices that nobody listens any more
+
+
+def prefetch(make: Callable[[], Iterable[T]], depth: int = 2) -> Iterator[T]:
+    """The items of ``make()``, produced by a thread that is at most ``depth`` items ahead.
+
+    What ``make()`` raises is raised here, after the items before it. When the consumer stops early (or is
+    collected), the thread stops after the item it is working on, and its iterator is closed.
+    """
+    items: queue.Queue[tuple[Any, BaseException | None, bool]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: Any, error: BaseException | None, last: bool) -> bool:
+        while not stopped.is_set():
+            try:
+                items.put((item, error, last), timeout=_POLL_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def produce() -> None:
+        iterator: Any = None
+        try:
+            iterator = iter(make())
+            for item in iterator:
+                if not put(item, None, False):
+                    return
+            put(None, None, True)
+        except BaseException as exc:  # handed over, whatever it is: a swallowed one would end the rows early
+            put(None, exc, True)
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()
+
+    thread = threading.Thread(target=produce, name="json2vec-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error, last = items.get()
+            if error is not None:
+                raise error
+            if last:
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+class PlannedDataset(IterableDataset):
+    """One rank's share of a plan, read in order and encoded; yields `Batch`es whose ``rows`` hold their spans.
+
+    With `torch.utils.data.DataLoader` workers every worker takes a part of the share, so that all ranks and
+    workers together give every planned row exactly once.
+
+    Args:
+        plan: who reads what.
+        store_or_frame: what the plan's snapshot was made of.
+        model: has ``encode(rows, strata=...)`` and ``batch_size``.
+        rank: of this process.
+        preprocessor: see `json2vec.processors`.
+        strata: told to preprocessor and model.
+        batch_size: rows; None takes ``model.batch_size`` each time iteration begins.
+        on_bad_row, check: see `json2vec.data.readers.read_rows`.
+        padded: give all workers of all ranks the same number of rows by reading one row again where a share is one
+            short, so that ranks which wait for each other at every step (validation under DDP) stay together.
+        depth: batches that are encoded ahead; 0 encodes in the consumer's thread.
+
+    Raises:
+        Json2VecError: ``rank`` is not in the plan.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        store_or_frame: Any,
+        model: Any,
+        *,
+        rank: int = 0,
+        preprocessor: Preprocessor | None = None,
+        strata: Strata | str = Strata.predict,
+        batch_size: int | None = None,
+        on_bad_row: OnBadRow = "raise",
+        check: bool = True,
+        padded: bool = False,
+        depth: int = 2,
+    ) -> None:
+        super().__init__()
+        plan.share(rank)
+        self.plan, self.rank, self.model = plan, rank, model
+        self.strata, self.batch_size, self.padded = Strata(strata), batch_size, padded
+        self._source, self._preprocessor = store_or_frame, as_preprocessor(preprocessor)
+        self._on_bad_row: OnBadRow = on_bad_row
+        self._check, self._depth = check, depth
+
+    def ranges(self) -> Ranges:
+        """The row-number ranges that this process (rank and worker) reads."""
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
+        mine = self.plan.share(self.rank, worker, workers)
+        if not self.padded or self.plan.world_size == 1 or not self.plan.rows:
+            return mine
+        if self.plan.intervals != ((0, self.plan.snapshot.rows),):
+            raise Json2VecError(f"padded shares need a plan of all rows; this one has {self.plan.intervals}")
+        begin, end = part(0, self.plan.rows, self.rank, self.plan.world_size)
+        start, stop = part(begin, end, worker, workers)
+        longest = math.ceil(math.ceil(self.plan.rows / self.plan.world_size) / workers)
+        if stop - start < longest:  # never the first share, so that there is a row before it
+            start = max(0, stop - longest)
+            stop = start + longest
+        return ((start, stop),)
+
+    def __iter__(self) -> Iterator[Batch]:
+        size = self.batch_size or self.model.batch_size
+        ranges = self.ranges()
+
+        def encoded() -> Iterator[Batch]:
+            for rows in read_rows(
+                self.plan.snapshot, self._source, ranges, batch_size=size, preprocessor=self._preprocessor,
+                on_bad_row=self._on_bad_row, check=self._check, strata=self.strata,
+            ):  # fmt: skip
+                yield self.model.encode(rows, strata=self.strata)
+
+        return prefetch(encoded, self._depth) if self._depth else encoded()

@@ -1,0 +1,100 @@
+"""Frames in memory as data module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from json2vec.data.module import COMMON_OPTIONS, DataModule
+from json2vec.data.readers import OnBadRow
+from json2vec.data.snapshot import Snapshot, frame_table, snapshot_frame
+from json2vec.enums import ShardingStrategy, Strata
+from json2vec.errors import SchemaError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    Frame = pl.DataFrame | pl.LazyFrame
+
+
+class PolarsDataModule(DataModule):
+    """Reads polars frames; a `LazyFrame` is collected once, when it is first needed.
+
+    Every option may be one value or a mapping split -> value.
+
+    Args:
+        model: what encodes the rows; its ``batch_size`` counts.
+        train, validate, test, predict: the frames of the splits.
+        dataframe: one frame for all splits, or a mapping split -> frame, instead of those.
+        preprocessor: a registered name, a callable dict -> dict, or what `json2vec.processors.preprocess` made;
+            keywords that are no option of this class are passed to it.
+        num_workers: processes that encode; 0 (default) encodes in a thread beside the device, which is enough
+            while there is no row-wise preprocessor.
+        persistent_workers: keep them between epochs.
+        pin_memory: copy to a GPU from page-locked memory, where there is a GPU.
+        sample_rate: part of the training rows drawn for an epoch, in (0, 1].
+        observation_buffer_size: rows among which training batches are shuffled, in addition to ``sharding``.
+        sharding: unit of shuffling: file (the whole frame), chunk, record.
+        chunk_batch_size: rows in a chunk.
+        replacement: draw the training chunks with replacement.
+        seed: of the training order.
+        on_bad_row: unused by frames, whose rows are all readable; ``raise``.
+        strict_preprocessor: raise where the preprocessor is not the one the model was trained with (default: warn).
+
+    Raises:
+        SchemaError: no frame, both ``dataframe`` and a split, or an unknown keyword.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        train: Frame | None = None,
+        validate: Frame | None = None,
+        test: Frame | None = None,
+        predict: Frame | None = None,
+        *,
+        dataframe: Frame | Mapping[str, Frame] | None = None,
+        preprocessor: Any = None,
+        num_workers: int | Mapping[str, int] = 0,
+        persistent_workers: bool | Mapping[str, bool] = True,
+        pin_memory: bool | Mapping[str, bool] = True,
+        sample_rate: float | Mapping[str, float] = 1.0,
+        observation_buffer_size: int | Mapping[str, int] = 1,
+        sharding: ShardingStrategy | str | Mapping[str, str] = ShardingStrategy.chunk,
+        chunk_batch_size: int | Mapping[str, int] = 4096,
+        replacement: bool | Mapping[str, bool] = False,
+        seed: int = 0,
+        on_bad_row: OnBadRow = "raise",
+        strict_preprocessor: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        splits: dict[str, Any] = {"train": train, "validate": validate, "test": test, "predict": predict}
+        if dataframe is not None:
+            if any(frame is not None for frame in splits.values()):
+                raise SchemaError("PolarsDataModule takes dataframe= or the splits, not both")
+            splits = dict(dataframe) if isinstance(dataframe, Mapping) else dict.fromkeys(splits, dataframe)
+        for name, frame in splits.items():
+            if name not in list(Strata):
+                known = [str(strata) for strata in Strata]
+                raise SchemaError(f"dataframe={sorted(splits)}: no split {name!r}; splits are {known}")
+            if frame is not None and not (hasattr(frame, "collect") or hasattr(frame, "to_arrow")):
+                raise SchemaError(f"{name} must be a polars DataFrame or LazyFrame; got {type(frame).__name__}")
+        super().__init__(
+            model,
+            splits,
+            preprocessor=preprocessor,
+            options={
+                "num_workers": num_workers, "persistent_workers": persistent_workers, "pin_memory": pin_memory,
+                "sample_rate": sample_rate, "observation_buffer_size": observation_buffer_size, "sharding": sharding,
+                "chunk_batch_size": chunk_batch_size, "replacement": replacement,
+            },
+            defaults=COMMON_OPTIONS,
+            seed=seed,
+            on_bad_row=on_bad_row,
+            strict_preprocessor=strict_preprocessor,
+            keywords=kwargs,
+        )  # fmt: skip
+
+    def _open(self, strata: Strata, given: Any) -> tuple[Snapshot, Any]:
+        table = frame_table(given)
+        return snapshot_frame(table, str(strata)), table

@@ -1,0 +1,105 @@
+"""Folders and object stores as data module."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from json2vec.data.module import COMMON_OPTIONS, DataModule
+from json2vec.data.readers import OnBadRow
+from json2vec.data.snapshot import Snapshot, snapshot_files
+from json2vec.enums import ShardingStrategy, Strata, Suffix
+from json2vec.errors import SchemaError
+from json2vec.stores import open_store
+
+STREAMING_OPTIONS = {**COMMON_OPTIONS, "sharding": ShardingStrategy.file, "file_buffer_size": 1}
+
+
+class StreamingDataModule(DataModule):
+    """Reads the files below a root whose full path or URI a pattern matches; see `json2vec.data.snapshot`.
+
+    Every option may be one value or a mapping split -> value; those that `PolarsDataModule` has too mean the same.
+
+    Args:
+        model: what encodes the rows; its ``batch_size`` counts.
+        root: a local folder or an ``s3://`` URI.
+        suffix: the files' format.
+        train, validate, test, predict: regular expressions searched in the full path, or `Snapshot`s that are frozen
+            already.
+        sharding: unit of shuffling in training (default: file). Prediction reads contiguous ranges of rows whatever
+            it is, so that one file with one row group feeds every rank.
+        file_buffer_size: files (or chunks) that training reads alternately.
+        replacement: draw the training files with replacement; an epoch has as many rows either way, and always an end.
+        input_schema: the columns to read and their types, instead of all columns of all files.
+        storage_options: passed to the object store's client.
+        on_bad_row: ``raise``, or ``quarantine`` to set unreadable NDJSON lines aside.
+
+    Raises:
+        SchemaError: no split, an unknown suffix, a malformed pattern, or an unknown keyword.
+        ReadError: (when a split is first needed) a root that is missing, a pattern that matches no file, a file that
+            cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        root: str | os.PathLike[str],
+        suffix: Suffix | str,
+        train: str | re.Pattern[str] | Snapshot | None = None,
+        validate: str | re.Pattern[str] | Snapshot | None = None,
+        test: str | re.Pattern[str] | Snapshot | None = None,
+        predict: str | re.Pattern[str] | Snapshot | None = None,
+        *,
+        preprocessor: Any = None,
+        num_workers: int | Mapping[str, int] = 0,
+        persistent_workers: bool | Mapping[str, bool] = True,
+        pin_memory: bool | Mapping[str, bool] = True,
+        sample_rate: float | Mapping[str, float] = 1.0,
+        observation_buffer_size: int | Mapping[str, int] = 1,
+        sharding: ShardingStrategy | str | Mapping[str, str] = ShardingStrategy.file,
+        chunk_batch_size: int | Mapping[str, int] = 4096,
+        file_buffer_size: int | Mapping[str, int] = 1,
+        replacement: bool | Mapping[str, bool] = False,
+        input_schema: pa.Schema | None = None,
+        storage_options: dict[str, Any] | None = None,
+        seed: int = 0,
+        on_bad_row: OnBadRow = "raise",
+        strict_preprocessor: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if suffix not in list(Suffix):
+            raise SchemaError(f"suffix {suffix!r} is unknown; expected one of {[str(one) for one in Suffix]}")
+        self.root, self.suffix, self.input_schema = os.fspath(root), Suffix(suffix), input_schema
+        self.storage_options = storage_options
+        splits = {"train": train, "validate": validate, "test": test, "predict": predict}
+        for name, pattern in splits.items():
+            if isinstance(pattern, str):
+                try:
+                    splits[name] = re.compile(pattern)
+                except re.error as exc:
+                    raise SchemaError(f"{name}={pattern!r} is no regular expression: {exc}") from exc
+        super().__init__(
+            model,
+            splits,
+            preprocessor=preprocessor,
+            options={
+                "num_workers": num_workers, "persistent_workers": persistent_workers, "pin_memory": pin_memory,
+                "sample_rate": sample_rate, "observation_buffer_size": observation_buffer_size, "sharding": sharding,
+                "chunk_batch_size": chunk_batch_size, "replacement": replacement, "file_buffer_size": file_buffer_size,
+            },
+            defaults=STREAMING_OPTIONS,
+            seed=seed,
+            on_bad_row=on_bad_row,
+            strict_preprocessor=strict_preprocessor,
+            keywords=kwargs,
+        )  # fmt: skip
+
+    def _open(self, strata: Strata, given: Any) -> tuple[Snapshot, Any]:
+        store = open_store(self.root, self.storage_options)
+        if isinstance(given, Snapshot):
+            return given, store
+        return snapshot_files(store, self.suffix, match=given, input_schema=self.input_schema), store

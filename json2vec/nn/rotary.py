@@ -1,0 +1,38 @@
+"""Rotary positions (Su et al. 2021, RoFormer): neighbouring features are a pair, turned by an angle that grows with the position.
+
+Turning pairs in place means strided reads, which cost more than the matrix products around them. Instead the pair's
+other half comes out of the projection itself: with ``x' `` the features of x swapped within each pair and the first of
+them negated, the turned x is ``x cos + x' sin``, and ``x'`` is one more projection by permuted, signed weights.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+BASE = 10_000.0
+
+
+@functools.lru_cache(maxsize=256)
+def tables(length: int, heads: int, head_dim: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin, each (length, heads * head_dim), float32; an odd last feature of a head is not turned.
+
+    Angles: p * BASE^(-2i / R) with R = head_dim rounded down to even.
+    """
+    even = head_dim // 2 * 2
+    # Outside inference mode: a cached inference tensor could not be used in training later.
+    with torch.inference_mode(False), torch.no_grad():
+        theta = BASE ** (-torch.arange(0, even, 2, dtype=torch.float32, device=device) / even)
+        angles = torch.arange(length, dtype=torch.float32, device=device).unsqueeze(-1) * theta
+        angles = torch.nn.functional.pad(angles.repeat_interleave(2, dim=-1), (0, head_dim - even)).repeat(1, heads)
+        return angles.cos(), angles.sin()
+
+
+def swap(weights: torch.Tensor, head_dim: int) -> torch.Tensor:
+    """Rows (features) of a projection swapped within each pair of a head, the first of a pair negated."""
+    even = head_dim // 2 * 2
+    heads = weights.unflatten(0, (-1, head_dim))
+    pairs = heads[:, :even].unflatten(1, (-1, 2))
+    swapped = torch.stack([-pairs[:, :, 1], pairs[:, :, 0]], dim=2).flatten(1, 2)
+    return torch.cat([swapped, torch.zeros_like(heads[:, even:])], dim=1).flatten(0, 1)

@@ -1,0 +1,205 @@
+"""`PredictJob`: everything the ranks of one prediction must know, and ``python -m json2vec.predict JOB.json``, what each runs.
+
+Ranks need no process group: rank and world size come from the launcher's environment, every rank is a single-device
+Trainer over its share of the plan, nobody waits on a barrier, and a straggler cannot time out its neighbours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from json2vec.data.plan import Plan
+from json2vec.data.snapshot import Snapshot
+from json2vec.errors import CheckpointError, Json2VecError
+from json2vec.ranks import rank_and_world
+
+if TYPE_CHECKING:
+    from json2vec.rank_files.manifest import Marker
+
+PROGRESS_EVERY_S = 1.0
+
+
+class PredictJob(BaseModel):
+    """An immutable job, stored as JSON in the attempt's folder.
+
+    Args:
+        attempt: id that all ranks share.
+        checkpoint: path of the model. checkpoint_sha256: of that file; a rank refuses another file.
+        output: local folder the ranks write into.
+        snapshot: `Snapshot.to_json` of the input.
+        intervals: half-open ranges of plan row numbers to predict. world_size: number of ranks.
+        storage_options: for the store of the snapshot's root; never credentials.
+        batch_size: rows; None takes the model's. threads: torch threads of a rank; None leaves it to the launcher.
+        accelerator, precision: as Lightning's Trainer takes them.
+        preprocessor, postprocessor: ``module:function``; the module must be one of trusted_modules.
+        inputs: which input columns the rank files keep: all, none, or these.
+        reconstruct: further leaves to decode.
+        segment_rows: input rows after which a rank seals a file.
+        flush_every_n_batches: batches in a Parquet row group.
+        on_bad_row: ``raise``, or ``quarantine`` into rejected-N.parquet.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    attempt: str
+    checkpoint: str
+    checkpoint_sha256: str
+    output: str
+    snapshot: dict[str, Any]
+    intervals: list[tuple[int, int]]
+    world_size: int = Field(ge=1)
+    storage_options: dict[str, Any] = {}
+    batch_size: int | None = Field(None, ge=1)
+    accelerator: str = "cpu"
+    precision: str = "32-true"
+    threads: int | None = Field(None, ge=1)
+    preprocessor: str | None = None
+    postprocessor: str | None = None
+    trusted_modules: list[str] = []
+    inputs: bool | list[str] = True
+    reconstruct: list[str] = []
+    segment_rows: int = Field(1_000_000, ge=1)
+    flush_every_n_batches: int | None = Field(None, ge=1)
+    on_bad_row: Literal["raise", "quarantine"] = "raise"
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> PredictJob:
+        return cls.model_validate_json(Path(path).read_bytes())
+
+    def settings(self) -> dict[str, Any]:
+        """What the manifest records of how the ranks predicted."""
+        return {
+            "device": self.accelerator, "precision": self.precision, "batch_size": self.batch_size,
+            "threads": self.threads, "preprocessor": self.preprocessor, "postprocessor": self.postprocessor,
+            "inputs": self.inputs, "reconstruct": self.reconstruct,
+        }  # fmt: skip
+
+
+def plan_job(job: PredictJob) -> Plan:
+    """The plan that the job's snapshot, intervals and world size stand for."""
+    intervals = tuple((start, stop) for start, stop in job.intervals)
+    return Plan(Snapshot.from_json(job.snapshot), job.world_size, intervals)
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 (hex) of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def run_job(job: PredictJob) -> Marker:
+    """Predict this process's share and write its rank files; the caller of the launcher commits.
+
+    Raises:
+        Json2VecError and its kinds: nothing but sealed segments stays behind.
+    """
+    import lightning.pytorch as lit
+    import torch
+    from torch.utils.data import DataLoader
+
+    from json2vec.data.loader import PlannedDataset
+    from json2vec.model import Model
+    from json2vec.processors import resolve
+    from json2vec.rank_files.writer import Writer
+    from json2vec.stores import open_store
+
+    rank, world_size = rank_and_world()
+    if world_size != job.world_size:
+        raise Json2VecError(f"the job is for {job.world_size} ranks, the environment says WORLD_SIZE={world_size}")
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    if (found := file_sha256(job.checkpoint)) != job.checkpoint_sha256:
+        raise CheckpointError(
+            f"checkpoint {job.checkpoint} has SHA-256 {found[:12]}..., the job was made for {job.checkpoint_sha256[:12]}...: "
+            "it was replaced after planning. Remedy: run the partition again"
+        )
+    model = Model.load(job.checkpoint, trusted_modules=job.trusted_modules)
+    model.batch_size = job.batch_size or model.batch_size
+    plan = plan_job(job)
+    dataset = PlannedDataset(
+        plan, open_store(plan.snapshot.root, job.storage_options), model, rank=rank, on_bad_row=job.on_bad_row,
+        preprocessor=resolve(job.preprocessor, job.trusted_modules) if job.preprocessor else None,
+    )  # fmt: skip
+    writer = Writer(
+        job.output, job.flush_every_n_batches, resolve(job.postprocessor, job.trusted_modules) if job.postprocessor else None,
+        inputs=job.inputs, reconstruct=job.reconstruct, segment_rows=job.segment_rows, commit=False, attempt=job.attempt,
+    )  # fmt: skip
+    trainer = lit.Trainer(
+        accelerator=job.accelerator, devices=1, precision=job.precision, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[writer, progress_callback(rank, plan)],
+    )  # fmt: skip
+    trainer.predict(model, DataLoader(dataset, batch_size=None), return_predictions=False)
+    assert writer.marker is not None
+    return writer.marker
+
+
+def progress_callback(rank: int, plan: Plan) -> Any:
+    """A Lightning callback that prints one JSON line a second, and a last one at the end."""
+    import lightning.pytorch as lit
+
+    class Progress(lit.Callback):
+        def __init__(self) -> None:
+            self.of = sum(stop - start for start, stop in plan.share(rank))
+            self.rows, self.started, self.printed = 0, time.monotonic(), 0.0
+
+        def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+            self.started = time.monotonic()
+            self._print()
+
+        def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *where: Any) -> None:
+            self.rows += batch.rows.span[1] - batch.rows.span[0]
+            if time.monotonic() - self.printed >= PROGRESS_EVERY_S:
+                self._print()
+
+        def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
+            self._print()
+
+        def _print(self) -> None:
+            self.printed = time.monotonic()
+            rate = self.rows / max(self.printed - self.started, 1e-9)
+            line = {"j2v": "progress", "rank": rank, "rows": self.rows, "of": self.of, "rows_per_s": round(rate, 1)}
+            print(json.dumps(line), flush=True)
+
+    return Progress()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one rank of the job in the file given on the command line; exit code 1 where it raised."""
+    paths = sys.argv[1:] if arguments is None else arguments
+    if len(paths) != 1:
+        print("usage: python -m json2vec.predict JOB.json", file=sys.stderr)
+        return 2
+    job = PredictJob.read(paths[0])
+    # A launcher that cancels sends SIGTERM; raised as an exception it lets the writer remove its open file.
+    signal.signal(signal.SIGTERM, _terminated)
+    rank = int(os.environ.get("RANK", 0))
+    try:
+        run_job(job)
+    except BaseException as exc:
+        error = {"rank": rank, "error": type(exc).__name__, "message": str(exc), "traceback": traceback.format_exc()}
+        Path(job.output).mkdir(parents=True, exist_ok=True)
+        Path(job.output, f"rank-{rank}.error.json").write_text(json.dumps(error, indent=1))
+        print(f"rank {rank} failed: {type(exc).__name__}: {exc}", file=sys.stderr, flush=True)
+        if not isinstance(exc, Exception):
+            raise
+        return 1
+    return 0
+
+
+def _terminated(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""Commit: check every rank's marker against the plan, then write ``_manifest.json``, atomically and once."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from json2vec.errors import IncompletePredictions
+from json2vec.rank_files.manifest import (
+    FOOTER_KEY,
+    MANIFEST_NAME,
+    Footer,
+    Manifest,
+    Marker,
+    PlanRecord,
+    RankedFile,
+    SealedFile,
+    Span,
+    marker_name,
+    merge_spans,
+    parse_document,
+)
+from json2vec.row_hash import ROW_HASH
+from json2vec.stores import Store, open_store
+
+if TYPE_CHECKING:
+    from json2vec.data.plan import Plan
+
+SETTINGS = ("device", "precision", "batch_size", "threads", "preprocessor", "postprocessor", "inputs", "reconstruct")
+_POLL_S = 0.1
+
+
+def commit_predictions(
+    path: str | os.PathLike[str],
+    plan: Plan,
+    *,
+    attempt: str | None = None,
+    wait_s: float = 0.0,
+    settings: Mapping[str, Any] | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> Manifest:
+    """Make a folder of rank files complete, if it is.
+
+    Committing the same files again gives the same bytes and succeeds.
+
+    Args:
+        path: the prediction folder, local or in an object store.
+        plan: what the ranks were to predict.
+        attempt: the attempt whose markers count; None takes the one that all markers share.
+        wait_s: seconds to wait for markers that are not there yet.
+        settings: how the ranks predicted; the keys of `SETTINGS`, others are refused.
+
+    Raises:
+        IncompletePredictions: a marker or a file is missing or wrong; the message says which and why, ``.ranks`` names
+            the ranks. Nothing is written then.
+    """
+    store = open_store(path, storage_options)
+    settings = {"inputs": True, "reconstruct": [], **(settings or {})}
+    if unknown := sorted(set(settings) - set(SETTINGS)):
+        raise ValueError(f"unknown settings {unknown}; expected some of {list(SETTINGS)}")
+    markers = _await_markers(store, plan, attempt, wait_s)
+    attempt = attempt if attempt is not None else markers[0].attempt
+    problems: dict[int, str] = {}
+    for rank, marker in enumerate(markers):
+        if why := _marker_problem(marker, markers[0], plan, rank, attempt):
+            problems[rank] = f"{store.uri(marker_name(rank))}: {why}"
+            continue
+        for file in (*marker.files, *([marker.rejected] if marker.rejected else [])):
+            if why := file_problem(store, file, marker):
+                problems[rank] = f"{store.uri(file.path)}: {why}"
+    _refuse(store, problems)
+    _refuse(store, _span_problems(markers, plan))
+    manifest = Manifest(
+        attempt=attempt,
+        world_size=plan.world_size,
+        plan=PlanRecord(digest=plan.digest, intervals=tuple(plan.intervals)),
+        snapshot=plan.snapshot.to_json(),
+        model=markers[0].model,
+        schema_digest=markers[0].schema_digest,
+        row_hash=ROW_HASH,
+        input_rows=sum(marker.input_rows for marker in markers),
+        rows=sum(marker.rows for marker in markers),
+        rejected_rows=sum(marker.rejected_rows for marker in markers),
+        files=tuple(_ranked(marker.rank, file) for marker in markers for file in marker.files),
+        rejected=tuple(_ranked(marker.rank, marker.rejected) for marker in markers if marker.rejected),
+        settings={key: settings.get(key) for key in SETTINGS},
+        versions=_versions(),
+        created=max(marker.finished for marker in markers),
+    )
+    try:
+        store.write(MANIFEST_NAME, manifest.dumps(), if_absent=True)
+    except FileExistsError as exc:
+        raise IncompletePredictions(
+            f"{store.uri(MANIFEST_NAME)} exists already and says something else: another attempt or another commit owns "
+            "the folder. Remedy: predict into a folder of its own"
+        ) from exc
+    return manifest
+
+
+def _await_markers(store: Store, plan: Plan, attempt: str | None, wait_s: float) -> list[Marker]:
+    """The markers of all ranks; one of another attempt counts as missing, for its rank may still replace it."""
+    deadline = time.monotonic() + wait_s
+    found: dict[int, Marker] = {}
+    while True:
+        problems: dict[int, str] = {}
+        for rank in range(plan.world_size):
+            if rank in found:
+                continue
+            try:
+                data = store.read(marker_name(rank))
+            except FileNotFoundError:
+                problems[rank] = f"rank {rank} left no marker {store.uri(marker_name(rank))}"
+                continue
+            marker = parse_document(Marker, data, store.uri(marker_name(rank)), ranks=[rank])
+            if attempt is not None and marker.attempt != attempt:
+                problems[rank] = f"the marker of rank {rank} is of attempt {marker.attempt!r}, expected {attempt!r}"
+            else:
+                found[rank] = marker
+        if not problems:
+            return [found[rank] for rank in range(plan.world_size)]
+        if time.monotonic() >= deadline:
+            _refuse(store, problems, f" after waiting {wait_s:g} s" if wait_s else "")
+        time.sleep(_POLL_S)
+
+
+def _marker_problem(marker: Marker, first: Marker, plan: Plan, rank: int, attempt: str) -> str | None:
+    """Why ``marker`` cannot be rank ``rank``'s part of this plan and attempt, or None."""
+    expected = {"rank": rank, "attempt": attempt, "world_size": plan.world_size, "plan": plan.digest,
+                "snapshot": plan.snapshot.digest, "model": first.model, "schema_digest": first.schema_digest}  # fmt: skip
+    for name, value in expected.items():
+        if getattr(marker, name) != value:
+            why = f"{name.removesuffix('_digest')} is {getattr(marker, name)!r}, expected {value!r}"
+            return why + (" (the schema of rank 0; remedy: schema=)" if name == "schema_digest" else "")
+    if not marker.files:
+        return "lists no file; a rank without rows lists one with zero rows"
+    for name, stated, files in (("rows", marker.rows, marker.files),
+                                ("rejected_rows", marker.rejected_rows, [marker.rejected] if marker.rejected else [])):  # fmt: skip
+        if stated != (total := sum(file.rows for file in files)):
+            return f"{name} is {stated}, but its files hold {total}"
+    return None
+
+
+def file_problem(store: Store, file: SealedFile, expected: Marker | Manifest) -> str | None:
+    """What is wrong with a sealed file, as far as its size and footer tell, or None. Reads the footer only."""
+    try:
+        size = store.stat(file.path).size
+    except FileNotFoundError:
+        return "is missing"
+    if size != file.bytes:
+        return f"has {size} bytes, expected {file.bytes}"
+    footer, why = read_footer(store, file.path)
+    if footer is None:
+        return why or "carries no footer of a rank file"
+    own = file.attempt == expected.attempt
+    values: dict[str, Any] = {"attempt": file.attempt, "rows": file.rows, "segment": file.segment,
+                              "model": expected.model, "schema_digest": expected.schema_digest}  # fmt: skip
+    if isinstance(expected, Marker):
+        values["snapshot"] = expected.snapshot
+    if own:  # an adopted segment keeps the plan, rank and world size of the attempt that wrote it
+        values["plan"] = expected.plan if isinstance(expected, Marker) else expected.plan.digest
+        values["world_size"] = expected.world_size
+        values["rank"] = file.rank if isinstance(file, RankedFile) else getattr(expected, "rank", None)
+    for name, value in values.items():
+        if getattr(footer, name) != value:
+            return f"footer says {name.removesuffix('_digest')} {getattr(footer, name)!r}, expected {value!r}"
+    return None
+
+
+def read_footer(store: Store, path: str) -> tuple[Footer | None, str | None]:
+    """The footer of a Parquet file and, where it has none of ours or cannot be read, why."""
+    try:
+        with store.open(path) as handle:
+            metadata = pq.read_metadata(handle)
+    except (OSError, pa.ArrowException) as exc:
+        return None, f"is no readable Parquet file ({exc})"
+    data = (metadata.metadata or {}).get(FOOTER_KEY)
+    if data is None:
+        return None, None
+    try:
+        footer = parse_document(Footer, data, f"footer of {store.uri(path)}")
+    except IncompletePredictions as exc:
+        return None, f"carries a footer that cannot be used: {exc}"
+    if footer.rows != metadata.num_rows:
+        return None, f"holds {metadata.num_rows} rows, its footer says {footer.rows}"
+    return footer, None
+
+
+def _span_problems(markers: list[Marker], plan: Plan) -> dict[int, str]:
+    """Own segments account for exactly the plan's rows; adopted ones for none of them."""
+    problems: dict[int, str] = {}
+    claimed: list[tuple[int, int, int]] = []
+    for marker in markers:
+        own = [span for file in marker.files if file.attempt == marker.attempt for span in file.spans]
+        claimed += [(start, stop, marker.rank) for start, stop in own]
+        share = merge_spans(plan.share(marker.rank))
+        try:
+            spans = merge_spans(own)
+        except IncompletePredictions as exc:
+            problems[marker.rank] = f"rank {marker.rank}: {exc}"
+            continue
+        if spans != share:
+            problems[marker.rank] = f"rank {marker.rank} accounts for plan rows {_short(spans)}, expected {_short(share)}"
+    adopted = [span for marker in markers for file in marker.files if file.attempt != marker.attempt
+               for span in file.spans]  # fmt: skip
+    try:
+        merge_spans([*adopted, *plan.intervals])
+    except IncompletePredictions as exc:
+        problems.setdefault(0, f"adopted segments: {exc}")
+    return problems
+
+
+def _short(spans: Iterable[Span]) -> str:
+    texts = [f"[{start}, {stop})" for start, stop in spans]
+    return " ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "") if texts else "none"
+
+
+def _refuse(store: Store, problems: Mapping[int, str], after: str = "") -> None:
+    if problems:
+        ranks = sorted(problems)
+        raise IncompletePredictions(
+            f"{store.uri()} cannot be committed{after}: rank{'s' if len(ranks) > 1 else ''} "
+            f"{', '.join(map(str, ranks))} at fault. "
+            + "; ".join(problems[rank] for rank in ranks[:5])
+            + ". Remedy: look at the logs of these ranks and predict again",
+            ranks=ranks,
+        )
+
+
+def _ranked(rank: int, file: SealedFile) -> RankedFile:
+    return RankedFile(rank=rank, **dict(file))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("json2vec-dagster", "lightning", "numpy", "polars", "pyarrow", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

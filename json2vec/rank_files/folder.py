@@ -1,0 +1,75 @@
+"""Before the first row: the attempt id that all ranks share, and a folder without leftovers of earlier attempts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from json2vec.errors import Json2VecError, StoreError
+from json2vec.rank_files.manifest import MANIFEST_NAME, parse_name
+from json2vec.stores import sync_folder
+
+_ELASTIC = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
+_used: Counter[str] = Counter()
+
+
+def new_attempt() -> str:
+    """A fresh id that sorts by time, such as ``20260131T120000Z-9f86d081``."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def shared_attempt(path: str | os.PathLike[str], rank: int, world_size: int, trainer: Any = None) -> str:
+    """One id for all ranks of this try, different from that of every other try.
+
+    With a process group, rank 0 draws it and the others are told. Ranks that torchrun started without a group derive it
+    from what torchrun tells all of them; how often this process has begun on ``path`` tells a second `trainer.predict`
+    of one script from the first.
+
+    Raises:
+        Json2VecError: several ranks that have neither.
+    """
+    if world_size == 1:
+        return new_attempt()
+    if trainer is not None and trainer.world_size > 1:
+        return trainer.strategy.broadcast(new_attempt() if rank == 0 else "", src=0)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        raise Json2VecError(
+            f"rank {rank} of {world_size} shares no process group and no torchrun with the others, so that they cannot "
+            "agree on an attempt id. Remedy: pass the same Writer(attempt=...) to all ranks"
+        )
+    parts = [os.environ.get(name, "") for name in _ELASTIC]
+    if os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE"):
+        parts.append(str(os.getppid()))  # one node: the ranks are children of one torchrun
+    parts.append(os.path.abspath(path))
+    key = "\n".join(parts)
+    _used[key] += 1
+    return "torchrun-" + hashlib.sha256(f"{key}\n{_used[key]}".encode()).hexdigest()[:16]
+
+
+def reset_folder(path: str | os.PathLike[str], *, rank: int, world_size: int) -> None:
+    """Remove what earlier attempts left, the manifest first: from then on no reader takes the folder for complete.
+
+    Every rank calls this before its first row. It removes the rank's own leftovers, and rank 0 also those of ranks that
+    are no more. No rank touches the files of another that may be running: it could remove a marker just written. So a
+    manifest or a marker of this attempt never goes (a manifest needs this rank's marker, which is not there yet). Files
+    that no writer of ours makes stay.
+
+    Raises:
+        StoreError: ``path`` is a file.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; expected a folder for predictions. Remedy: choose another path")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    sync_folder(folder)
+    for file in sorted(folder.iterdir(), key=lambda one: one.suffix != ".json"):  # markers before the files they name
+        name = parse_name(file.name)
+        if name is not None and (name.rank == rank or (rank == 0 and name.rank >= world_size)):
+            file.unlink(missing_ok=True)
+    sync_folder(folder)

@@ -1,0 +1,251 @@
+"""What a prediction folder says about itself: `Footer` in every rank file, `Marker` of every rank, `Manifest` of all.
+
+The three are JSON with fixed keys (docs/rank-files.md). Unknown keys and unknown format versions are refused: a reader
+that guesses is a reader that loses rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from json2vec.errors import IncompletePredictions
+from json2vec.stores import Store, open_store
+
+FORMAT = 1
+FOOTER_KEY = b"json2vec.rank_file"
+MANIFEST_NAME = "_manifest.json"
+REJECTED_SEGMENT = -1
+"""`Footer.segment` of a file of rejected rows, which belongs to no segment."""
+
+Span = tuple[int, int]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
+
+    def dumps(self) -> bytes:
+        """Canonical JSON: sorted keys, no spaces, UTF-8. Equal documents have equal bytes."""
+        value = self.model_dump(mode="json")
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class _Digests(_Document):
+    """What every part of one attempt must agree on; digests are hex. ``schema_digest`` is ``schema`` in JSON."""
+
+    format: Literal[1] = FORMAT
+    attempt: str
+    world_size: int
+    snapshot: str
+    model: str
+    schema_digest: str = Field(alias="schema")
+
+
+class Footer(_Digests):
+    """Key-value metadata of one Parquet file: enough to tell what the whole folder should hold.
+
+    Attributes:
+        attempt: the id that all ranks of one try share.
+        rank, world_size: the global rank that wrote the file, and of how many.
+        segment: number of the file within its rank, from 0; `REJECTED_SEGMENT` in a file of rejected rows.
+        rows: rows of this file.
+        plan, snapshot, model, schema_digest: hex digests.
+        row_hash: name of the algorithm behind ``source.hash``.
+    """
+
+    rank: int
+    segment: int
+    rows: int
+    plan: str
+    row_hash: str
+
+
+class SealedFile(_Document):
+    """A file that will not change any more.
+
+    Attributes:
+        path: relative to the prediction folder.
+        rows: output rows. bytes: size on disk. sha256: hex, over the file's bytes.
+        segment: as in `Footer`.
+        spans: half-open ranges of plan row numbers that the file accounts for, sorted and disjoint.
+        attempt: the attempt that wrote it, which an adopted segment keeps.
+    """
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    segment: int
+    spans: tuple[Span, ...]
+    attempt: str
+
+
+class RankedFile(SealedFile):
+    """A sealed file in the manifest, with the global rank that sealed it."""
+
+    rank: int
+
+
+class Marker(_Digests):
+    """``rank-N.json``, the last thing that a rank writes.
+
+    Attributes:
+        rows: output rows of ``files``. input_rows: plan rows accounted for. rejected_rows: rows of ``rejected``.
+        started, finished: UTC. batches: batches written.
+    """
+
+    rank: int
+    plan: str
+    rows: int
+    input_rows: int
+    rejected_rows: int
+    files: tuple[SealedFile, ...]
+    rejected: SealedFile | None
+    started: AwareDatetime
+    finished: AwareDatetime
+    batches: int
+
+
+class PlanRecord(_Document):
+    """The plan of a committed folder: its digest and its half-open ranges of row numbers."""
+
+    digest: str
+    intervals: tuple[Span, ...]
+
+
+class Manifest(_Document):
+    """``_manifest.json``: the folder is complete, and these are its files.
+
+    Attributes:
+        snapshot: `Snapshot.to_json` of the input.
+        settings: device, precision, batch_size, threads, preprocessor, postprocessor, inputs, reconstruct.
+        versions: of Python and of the libraries that can change a prediction.
+        created: when the last rank finished, UTC; not the commit's own clock, so that committing again gives the
+            same bytes.
+    """
+
+    format: Literal[1] = FORMAT
+    attempt: str
+    world_size: int
+    plan: PlanRecord
+    snapshot: dict[str, Any]
+    model: str
+    schema_digest: str = Field(alias="schema")
+    row_hash: str
+    input_rows: int
+    rows: int
+    rejected_rows: int
+    files: tuple[RankedFile, ...]
+    rejected: tuple[RankedFile, ...]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    created: AwareDatetime
+
+
+DocumentType = TypeVar("DocumentType", bound=_Document)
+
+
+def parse_document(kind: type[DocumentType], data: bytes | str, where: str, *, ranks: Iterable[int] = ()) -> DocumentType:
+    """Parse one of the documents above.
+
+    Args:
+        where: the document's address, for messages. ranks: the ranks to blame.
+
+    Raises:
+        IncompletePredictions: no JSON, another format version, a missing or an unknown key.
+    """
+    name = kind.__name__.lower()
+    try:
+        value = json.loads(data)
+    except ValueError as exc:
+        raise IncompletePredictions(
+            f"{where} is not a {name}: {exc}. Expected JSON; it may be cut short. Remedy: predict again", ranks=ranks
+        ) from exc
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != FORMAT:
+        raise IncompletePredictions(
+            f"{where} has format version {found!r}; this version reads {name}s of format {FORMAT}. "
+            "Remedy: read it with the json2vec version that wrote it, or predict again",
+            ranks=ranks,
+        )
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as exc:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()[:3])
+        raise IncompletePredictions(f"{where} is malformed: {problems}. Remedy: predict again", ranks=ranks) from exc
+
+
+def read_manifest(store_or_path: Store | str | os.PathLike[str]) -> Manifest:
+    """The manifest of a committed prediction folder.
+
+    Raises:
+        IncompletePredictions: there is none, or it is malformed.
+    """
+    store = open_store(store_or_path) if isinstance(store_or_path, str | os.PathLike) else store_or_path
+    try:
+        data = store.read(MANIFEST_NAME)
+    except (FileNotFoundError, NotADirectoryError):
+        raise IncompletePredictions(
+            f"{store.uri()} holds no {MANIFEST_NAME}: nothing was committed there. A rank died, is still running, or the "
+            "folder is not one of predictions. Remedy: look at the ranks' logs and predict again"
+        ) from None
+    return parse_document(Manifest, data, store.uri(MANIFEST_NAME))
+
+
+# -- names --------------------------------------------------------------------------------------------------------------
+
+
+class FileName(NamedTuple):
+    """What the name of a file in a prediction folder says. ``kind``: "rows", "rejected", "marker" or "error"."""
+
+    kind: str
+    rank: int
+    open: bool
+
+
+_PARQUET = re.compile(r"(rank|rejected)-(\d+)(?:\.\d+)?\.parquet(\.tmp)?")
+_JSON = re.compile(r"\.?rank-(\d+)(\.error)?\.json(\..*\.tmp)?")
+
+
+def rows_name(rank: int, segment: int, *, segmented: bool) -> str:
+    """``rank-R.parquet``, or ``rank-R.K.parquet`` where the rank's share takes several segments."""
+    return f"rank-{rank}.{segment}.parquet" if segmented else f"rank-{rank}.parquet"
+
+
+def rejected_name(rank: int) -> str:
+    return f"rejected-{rank}.parquet"
+
+
+def marker_name(rank: int) -> str:
+    return f"rank-{rank}.json"
+
+
+def parse_name(name: str) -> FileName | None:
+    """What ``name`` says, or None for a file that the writer never makes and so never removes."""
+    if match := _PARQUET.fullmatch(name):
+        return FileName("rows" if match[1] == "rank" else "rejected", int(match[2]), match[3] is not None)
+    if match := _JSON.fullmatch(name):
+        return FileName("error" if match[2] else "marker", int(match[1]), match[3] is not None)
+    return None
+
+
+def merge_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Sorted spans, those that touch made one, empty ones left out.
+
+    Raises:
+        IncompletePredictions: two spans overlap, so that some row would be predicted twice.
+    """
+    merged: list[list[int]] = []
+    for start, stop in sorted(span for span in spans if span[0] < span[1]):
+        if merged and start < merged[-1][1]:
+            raise IncompletePredictions(f"plan rows [{start}, {min(stop, merged[-1][1])}) are accounted for twice")
+        if merged and start == merged[-1][1]:
+            merged[-1][1] = stop
+        else:
+            merged.append([start, stop])
+    return tuple((start, stop) for start, stop in merged)

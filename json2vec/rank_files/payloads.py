@@ -1,0 +1,100 @@
+"""What a postprocessor returns (dicts of row-aligned lists) as the ``predictions`` column, and the type it implies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from json2vec.errors import AlignmentError, ProcessorError
+from json2vec.rank_files.layout import check_lengths, fit_array, fit_values, infer_type
+
+RowName = Callable[[int], str]
+
+
+def payload_type(result: Mapping[str, Any], rows: int) -> pa.StructType:
+    """The type of the ``predictions`` column that ``result``, a postprocessor's answer for N rows, implies.
+
+    Raises:
+        AlignmentError: a list that does not hold ``rows`` values.
+        ProcessorError: something that is no list of one type.
+    """
+    return _type_of(result, rows, "")
+
+
+def payload_columns(result: Mapping[str, Any], rows: int, kind: pa.StructType, row_name: RowName) -> pa.StructArray:
+    """``result`` as N values of ``kind``; keys that are absent become nulls.
+
+    Raises:
+        AlignmentError: a list that does not hold ``rows`` values; names the address, the expected and the given length.
+        ProcessorError: a key that ``kind`` lacks, or a value that does not fit; names the address, file and row.
+    """
+    if unknown := [key for key in result if kind.get_field_index(str(key)) < 0]:
+        raise ProcessorError(
+            f"the postprocessor returned {_keys(unknown)}, first seen at {row_name(0) if rows else 'an empty batch'}; the "
+            f"schema that was fixed before the first batch has {_keys([one.name for one in kind])}. "
+            "Remedy: return the same keys for every batch, or declare them with schema="
+        )
+    return _columns(result, rows, kind, "", row_name)
+
+
+def _type_of(value: Mapping[str, Any], rows: int, path: str) -> pa.StructType:
+    fields = []
+    for key, child in value.items():
+        where = f"{path}[{str(key)!r}]"
+        if isinstance(child, Mapping):
+            kind: pa.DataType = _type_of(child, rows, where)
+        elif isinstance(child, pa.Array | pa.ChunkedArray):
+            kind = child.type
+        else:
+            kind = infer_type(_list(child, rows, where), f"postprocessor column {where}")
+        fields.append(pa.field(str(key), kind))
+    if not fields:
+        raise ProcessorError(f"the postprocessor returned no columns at {path or 'the top'}; expected at least one")
+    return pa.struct(fields)
+
+
+def _columns(value: Mapping[str, Any], rows: int, kind: pa.StructType, path: str, row_name: RowName) -> pa.StructArray:
+    children = {str(key): child for key, child in value.items()}
+    if unknown := [key for key in children if kind.get_field_index(key) < 0]:
+        raise ProcessorError(
+            f"the postprocessor returned {_keys(unknown)} in {path}; the schema has {_keys([one.name for one in kind])}. "
+            "Nothing was dropped. Remedy: return the same keys for every batch, or declare them with schema="
+        )
+    arrays = []
+    for one in kind:
+        child, where = children.get(one.name), f"{path}[{one.name!r}]"
+        if isinstance(child, Mapping):
+            if not pa.types.is_struct(one.type):
+                raise ProcessorError(f"postprocessor column {where} is a dict of columns; the schema expects {one.type}")
+            arrays.append(_columns(child, rows, one.type, where, row_name))
+        elif isinstance(child, pa.Array | pa.ChunkedArray):
+            whole = child if isinstance(child, pa.Array) else pa.concat_arrays(child.chunks or [pa.array([], child.type)])
+            check_lengths(rows, "the batch", **{f"postprocessor column {where}": len(whole)})
+            arrays.append(fit_array(whole, one.type, f"postprocessor column {where}", row_name))
+        else:
+            # A key that a later batch lacks is null there; its type is known.
+            values = _list(child, rows, where) if one.name in children else [None] * rows
+            arrays.append(fit_values(values, one.type, f"postprocessor column {where}", row_name))
+    return pa.StructArray.from_arrays(arrays, fields=list(kind))
+
+
+def _list(value: Any, rows: int, where: str) -> Sequence[Any]:
+    if hasattr(value, "tolist"):  # numpy and torch
+        value = value.tolist()
+    if not isinstance(value, list | tuple):
+        raise ProcessorError(
+            f"postprocessor column {where} is {value!r} of type {type(value).__name__}; expected a list of {rows} values, "
+            "one for each row"
+        )
+    if len(value) != rows:
+        raise AlignmentError(
+            f"postprocessor column {where} has {len(value)} values; expected {rows}, one for each row of the batch. "
+            "Remedy: return row-aligned lists"
+        )
+    return value
+
+
+def _keys(keys: Sequence[Any]) -> str:
+    return ", ".join(repr(str(key)) for key in keys)

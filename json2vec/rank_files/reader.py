@@ -1,0 +1,75 @@
+"""Reading a prediction folder: exactly the files of its manifest, or an error."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from json2vec.errors import IncompletePredictions
+from json2vec.rank_files.commit import read_footer
+from json2vec.rank_files.manifest import Manifest, parse_name, read_manifest
+from json2vec.stores import Store, open_store
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def read_predictions(path: str | os.PathLike[str], *, storage_options: dict[str, Any] | None = None) -> pl.LazyFrame:
+    """A lazy frame over the rank files of a committed folder, in the order of ranks and segments.
+
+    Presence and sizes are checked now; contents are not (`verify_predictions` does that).
+
+    Args:
+        path: the prediction folder, local or in an object store.
+        storage_options: for the object store's client.
+
+    Returns:
+        Columns ``inputs`` (if the writer kept them), ``predictions`` and ``source``.
+
+    Raises:
+        IncompletePredictions: no manifest, a file missing or of another size, or ``path`` is one rank file of several.
+    """
+    import polars as pl
+
+    text = os.fspath(path)
+    if text.endswith(".parquet") and not os.path.isdir(text):
+        _refuse_single(text, storage_options)
+    store = open_store(path, storage_options)
+    manifest = read_manifest(store)
+    check_files(store, manifest)
+    files = [store.uri(file.path) for file in manifest.files]
+    return pl.scan_parquet(files, glob=False, hive_partitioning=False)
+
+
+def check_files(store: Store, manifest: Manifest) -> None:
+    """Raise `IncompletePredictions` if a file of the manifest is missing or of another size."""
+    problems: dict[int, list[str]] = {}
+    for file in (*manifest.files, *manifest.rejected):
+        try:
+            size = store.stat(file.path).size
+        except FileNotFoundError:
+            problems.setdefault(file.rank, []).append(f"{file.path} is missing ({file.rows} rows)")
+            continue
+        if size != file.bytes:
+            problems.setdefault(file.rank, []).append(f"{file.path} has {size} bytes, expected {file.bytes}")
+    if problems:
+        what = "; ".join(f"rank {rank}: {', '.join(texts)}" for rank, texts in sorted(problems.items()))
+        raise IncompletePredictions(
+            f"{store.uri()} is not complete. {what}. The manifest lists {len(manifest.files)} rank files with "
+            f"{manifest.rows} rows. Remedy: predict again, or restore the files",
+            ranks=sorted(problems),
+        )
+
+
+def _refuse_single(path: str, storage_options: dict[str, Any] | None) -> None:
+    folder, _, name = path.rpartition("/")
+    store = open_store(folder or ".", storage_options)
+    footer, _ = read_footer(store, name) if parse_name(name) else (None, None)
+    if footer is not None:
+        raise IncompletePredictions(
+            f"{path} is the file of rank {footer.rank} of {footer.world_size} (segment {footer.segment}, {footer.rows} "
+            f"rows): one rank file is only a part of the predictions. Remedy: read the folder, "
+            f"read_predictions({folder or '.'!r})",
+            ranks=[footer.rank],
+        )
+    raise IncompletePredictions(f"{path} is not a folder of predictions. Remedy: pass the folder that holds the rank files")

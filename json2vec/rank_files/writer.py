@@ -1,0 +1,262 @@
+"""`Writer`: the Lightning callback that turns `trainer.predict` into a complete folder of rank files, or into nothing."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+
+from json2vec.batch import Batch
+from json2vec.data.plan import Plan
+from json2vec.errors import Json2VecError, ProcessorError
+from json2vec.processors import as_postprocessor
+from json2vec.rank_files.background import Background
+from json2vec.rank_files.commit import commit_predictions
+from json2vec.rank_files.files import RankFiles, row_namer
+from json2vec.rank_files.folder import reset_folder, shared_attempt
+from json2vec.rank_files.layout import rank_schema
+from json2vec.rank_files.manifest import Manifest, Marker
+from json2vec.rank_files.payloads import payload_columns, payload_type
+from json2vec.rank_files.postprocess import postprocessed
+from json2vec.ranks import rank_and_world
+
+
+class _Item(NamedTuple):
+    prediction: Any
+    batch: Batch
+    context: dict[str, Any]
+
+
+class Writer(BasePredictionWriter):
+    """Writes predictions beside the rows they were made of: one Parquet file a rank, and a manifest at the very end.
+
+    Args:
+        path: the prediction folder. A plain writer owns it: what earlier predictions left there is removed at the start.
+        flush_every_n_batches: batches in a Parquet row group; default: row groups of about 65,536 rows.
+        postprocessor: ``(context, predictions) -> dict`` of row-aligned lists, keyed by address; None keeps
+            ``predictions`` as they are, possibly changed in place. ``context`` has the keys ``"input"``, ``"batch"``,
+            ``TensorKey.metadata`` (one dict-like processed row for each prediction), ``"batch_indices"``,
+            ``"batch_idx"`` and ``"dataloader_idx"``. It runs in the writer's thread, row by row in Python: slow.
+        inputs: keep all input columns, none, or these.
+        reconstruct: addresses of fields to predict besides the schema's targets.
+        segment_rows: input rows after which a rank seals a file and begins the next.
+        commit: reset the folder at the start and commit it at the end. False where a launcher does both.
+        attempt: the id that all ranks share; default: agreed on by the ranks.
+        schema: the type of the ``predictions`` column that the postprocessor makes, as a struct type or a schema; default:
+            what it returns for the plan's first batch.
+        commit_timeout_s: seconds that rank 0 waits at the end for the other ranks.
+
+    Attributes:
+        marker, manifest: of the last prediction; the manifest on global rank 0 only.
+
+    Raises:
+        Json2VecError and its kinds, in the thread of `trainer.predict`; the folder is then not complete.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        flush_every_n_batches: int | None = None,
+        postprocessor: Callable[..., Any] | None = None,
+        *,
+        inputs: bool | Sequence[str] = True,
+        reconstruct: Sequence[str] = (),
+        segment_rows: int = 1_000_000,
+        commit: bool = True,
+        attempt: str | None = None,
+        schema: pa.StructType | pa.Schema | None = None,
+        commit_timeout_s: float = 600.0,
+    ) -> None:
+        super().__init__(write_interval="batch")
+        for name, value in (("flush_every_n_batches", flush_every_n_batches), ("segment_rows", segment_rows)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; expected 1 or more")
+        if isinstance(inputs, str):
+            raise TypeError(f"inputs is the text {inputs!r}; expected True, False or a list of column names")
+        made = as_postprocessor(postprocessor)
+        if schema is not None and made is None:
+            raise ValueError("schema= describes what a postprocessor returns; there is no postprocessor")
+        self.path = Path(path)
+        self.flush_every_n_batches, self.segment_rows = flush_every_n_batches, segment_rows
+        self.postprocessor, self.inputs, self.reconstruct = made, inputs, tuple(reconstruct)
+        self.commit, self.attempt, self.commit_timeout_s = commit, attempt, commit_timeout_s
+        declared = schema if schema is not None or made is None else made.schema
+        self.schema = pa.struct(list(declared)) if isinstance(declared, pa.Schema) else declared
+        self.marker: Marker | None = None
+        self.manifest: Manifest | None = None
+        self._files: RankFiles | None = None
+        self._background: Background[_Item] | None = None
+        self._predictions: pa.StructType | None = None
+
+    # -- Lightning's hooks ----------------------------------------------------------------------------------------------
+
+    def on_predict_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.marker = self.manifest = None
+        rank, world_size = rank_and_world(trainer)
+        attempt = self.attempt or shared_attempt(self.path, rank, world_size, trainer)
+        plan = _plan(trainer, world_size)
+        if self.commit:
+            reset_folder(self.path, rank=rank, world_size=world_size)
+        pl_module._predict_reconstruct = self.reconstruct
+        self._predictions = self._predictions_type(trainer, pl_module, plan)
+        schema = rank_schema(plan.snapshot.schema, self._predictions, self.inputs)
+        self._files = RankFiles(
+            self.path, plan=plan, rank=rank, attempt=attempt, model_fingerprint=pl_module.fingerprint(), schema=schema,
+            segment_rows=self.segment_rows, flush_every_n_batches=self.flush_every_n_batches,
+        )  # fmt: skip
+        self._background = Background(self._write, name=f"writer of rank {rank}")
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Any,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        assert self._background is not None
+        if dataloader_idx:
+            raise Json2VecError(f"batch {batch_idx} comes from predict dataloader {dataloader_idx}; Writer serves one")
+        if not isinstance(batch, Batch) or batch.rows is None:
+            raise Json2VecError(
+                f"batch {batch_idx} is a {type(batch).__name__} that does not know its source rows. Remedy: predict with "
+                "PolarsDataModule or StreamingDataModule"
+            )
+        context: dict[str, Any] = {}
+        if self.postprocessor is not None:
+            context = {"batch_indices": batch_indices or [], "batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
+        self._background.put(_Item(prediction, batch, context))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: Any) -> None:
+        assert self._background is not None
+        assert self._files is not None
+        self._background.finish()
+        files, self._files, self._background = self._files, None, None
+        pl_module._predict_reconstruct = ()
+        try:
+            self.marker = files.close()
+        except BaseException:
+            files.abort()
+            raise
+        if self.commit and files.rank == 0:
+            self.manifest = commit_predictions(
+                self.path, files.plan, attempt=files.attempt, wait_s=self.commit_timeout_s,
+                settings=self._settings(trainer, pl_module),
+            )  # fmt: skip
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        pl_module._predict_reconstruct = ()
+        self.abort()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Lightning skips the predict loop and its hooks where no loader has a batch; the empty result is one all the same.
+        if stage == "predict" and self.marker is None and self._files is None:
+            with torch.inference_mode():
+                self.on_predict_start(trainer, pl_module)
+            self.on_predict_end(trainer, pl_module)
+
+    def abort(self) -> None:
+        """Stop writing and remove the open ``*.tmp`` files. What is sealed stays; nothing is committed."""
+        if self._background is not None:
+            self._background.cancel()
+        if self._files is not None:
+            self._files.abort()
+        self._files = self._background = None
+
+    # -- in the writer's thread -----------------------------------------------------------------------------------------
+
+    def _write(self, item: _Item) -> None:
+        rows = item.batch.rows
+        assert rows is not None
+        assert self._files is not None
+        assert self._predictions is not None
+        predictions = item.prediction.cpu()
+        if self.postprocessor is None:
+            columns = predictions.columns()
+        else:
+            result = postprocessed(self.postprocessor, predictions, item.batch, rows, **item.context)
+            columns = payload_columns(result, len(rows), self._predictions, row_namer(rows.source))
+        self._files.write(rows.inputs, columns, rows.source, rows.span, rows.rejected)
+
+    # -- before the first batch and after the last ----------------------------------------------------------------------
+
+    def _predictions_type(self, trainer: Trainer, model: Any, plan: Plan) -> pa.StructType:
+        kind = model.output_type(self.reconstruct)
+        if self.postprocessor is None:
+            return kind
+        if self.schema is not None:
+            return self.schema
+        # Every rank looks at the same rows, the plan's first, so that all derive the same type; commit compares it.
+        batch = _first_batch(trainer, model, plan)
+        if batch is None or batch.rows is None or not len(batch):
+            raise ProcessorError(
+                f"postprocessor {self.postprocessor.name!r}: there is no row that could show what it returns. Remedy: declare "
+                "it with Writer(schema=...) or @postprocess(schema=...)"
+            )
+        predictions = model.predict_step(batch.to(model.device), 0).cpu()
+        return payload_type(postprocessed(self.postprocessor, predictions, batch, batch.rows), len(batch))
+
+    def _settings(self, trainer: Trainer, model: Any) -> dict[str, Any]:
+        preprocessor = getattr(_datamodule(trainer), "preprocessor", None)
+        return {
+            "device": str(model.device),
+            "precision": str(trainer.precision),
+            "batch_size": model.batch_size,
+            "threads": torch.get_num_threads(),
+            "preprocessor": None if preprocessor is None else _name(preprocessor),
+            "postprocessor": None if self.postprocessor is None else _name(self.postprocessor),
+            "inputs": self.inputs if isinstance(self.inputs, bool) else list(self.inputs),
+            "reconstruct": list(self.reconstruct),
+        }
+
+
+def _datamodule(trainer: Trainer) -> Any:
+    return getattr(trainer, "datamodule", None)
+
+
+def _plan(trainer: Trainer, world_size: int) -> Plan:
+    datamodule = _datamodule(trainer)
+    if hasattr(datamodule, "predict_plan"):
+        return datamodule.predict_plan(world_size)
+    plan = getattr(_dataset(trainer), "plan", None)
+    if plan is None:
+        raise Json2VecError(
+            "Writer cannot tell which rows are to be predicted: the predict dataloader has no plan. Remedy: predict with "
+            "PolarsDataModule or StreamingDataModule, or a DataLoader over a PlannedDataset"
+        )
+    if plan.world_size != world_size:
+        raise Json2VecError(f"the predict dataloader's plan is for {plan.world_size} ranks; {world_size} are running")
+    return plan
+
+
+def _dataset(trainer: Trainer) -> Any:
+    loaders = trainer.predict_dataloaders
+    loader = loaders[0] if isinstance(loaders, list | tuple) and loaders else loaders
+    return getattr(loader, "dataset", None)
+
+
+def _first_batch(trainer: Trainer, model: Any, plan: Plan) -> Batch | None:
+    """The first ``model.batch_size`` rows of the plan, encoded as the predict dataloader does it."""
+    dataset = copy.copy(_dataset(trainer))
+    left, first = model.batch_size, []
+    for start, stop in plan.intervals:
+        first.append((start, min(stop, start + left)))
+        left -= first[-1][1] - start
+        if not left:
+            break
+    dataset.plan, dataset.rank = Plan(plan.snapshot, 1, tuple(first)), 0
+    return next(iter(dataset), None)
+
+
+def _name(processor: Any) -> str:
+    function = processor.function
+    return f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', type(function).__qualname__)}"
