@@ -6,7 +6,6 @@ Trainer over its share of the plan, nobody waits on a barrier, and a straggler c
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ from json2vec.data.plan import Plan
 from json2vec.data.snapshot import Snapshot
 from json2vec.errors import CheckpointError, Json2VecError
 from json2vec.ranks import rank_and_world
+from json2vec.stores import file_sha256, open_store
 
 if TYPE_CHECKING:
     from json2vec.rank_files.manifest import Marker
@@ -92,12 +92,6 @@ def plan_job(job: PredictJob) -> Plan:
     return Plan(Snapshot.from_json(job.snapshot), job.world_size, intervals)
 
 
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 (hex) of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def run_job(job: PredictJob) -> Marker:
     """Predict this process's share and write its rank files; the caller of the launcher commits.
 
@@ -112,7 +106,6 @@ def run_job(job: PredictJob) -> Marker:
     from json2vec.model import Model
     from json2vec.processors import resolve
     from json2vec.rank_files.writer import Writer
-    from json2vec.stores import open_store
 
     rank, world_size = rank_and_world()
     if world_size != job.world_size:

@@ -13,7 +13,8 @@ another definition gets another `ROW_HASH`. All arithmetic is modulo 2**64. ``mi
     text     = mix(length in bytes + TEXT + sum over j of mix(word j XOR mix(j + 1))), word j being bytes 8j to 8j + 7,
                little-endian, filled up with zeros
     bytes    = as text with BYTES for TEXT
-    decimal  = as text with DECIMAL for TEXT, of "cEe" where the value is c * 10**e and c does not end in 0; zero is "0E0"
+    decimal  = as text with DECIMAL for TEXT, of "cEe" where the value is c * 10**e and c does not end in 0;
+               zero is "0E0"
     time     = mix(microseconds + TIME for dates and timestamps (UTC, since 1970), + CLOCK for times of day,
                + DURATION for durations; nanoseconds below the microsecond, if any, add mix(nanoseconds + SUBMICRO)
                before that outer mix)
@@ -229,7 +230,8 @@ def _segment_sums(values: np.ndarray, stops: np.ndarray) -> np.ndarray:
 def _decimal_texts(array: pa.Array) -> pa.Array:
     kind = array.type
     make = {32: pa.decimal32, 64: pa.decimal64, 128: pa.decimal128, 256: pa.decimal256}[kind.bit_width]
-    unscaled = pa.Array.from_buffers(make(kind.precision, 0), len(array), array.buffers(), array.null_count, array.offset)
+    whole = make(kind.precision, 0)  # the same digits without the point
+    unscaled = pa.Array.from_buffers(whole, len(array), array.buffers(), array.null_count, array.offset)
     digits = unscaled.cast(pa.string())
     shorter = pc.utf8_rtrim(digits, "0")
     zero = pc.equal(digits, "0")

@@ -6,6 +6,7 @@ with ``/`` between their parts. Nothing above it asks which kind of store it has
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -161,6 +162,12 @@ class LocalStore:
 
     def delete(self, path: str) -> None:
         self._local(path).unlink(missing_ok=True)
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 (hex) of a local file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:

@@ -115,6 +115,8 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, where: Callable[[int], str
     """
     if batch.schema.equals(schema):
         return batch
+    if not len(schema):
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * batch.num_rows, pa.struct([])))
     columns = []
     for field in schema:
         index = batch.schema.get_field_index(field.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from json2vec.data.conform import conform, plain_schema
 from json2vec.enums import Strata
-from json2vec.errors import ProcessorError
+from json2vec.errors import ProcessorError, ReadError
 from json2vec.processors import ROW_COLUMN, Preprocessor
+
+_MISFITS = (pa.ArrowException, ReadError, TypeError, ValueError, OverflowError)
 
 
 class PreprocessorRun:
@@ -77,39 +81,43 @@ class PreprocessorRun:
     def _arrow(self, outputs: list[dict[str, Any]], origin: list[int], where: Callable[[int], str]) -> pa.RecordBatch:
         if not outputs:
             return pa.RecordBatch.from_pylist([], self._schema or pa.schema([]))
-        inferred = self._made.schema is None
-        try:
-            natural = pa.array(outputs) if inferred else None
-            if natural is not None:
-                # Columns that were null so far take the type of their first value; nothing else may change.
-                self._schema = _refined(self._schema, pa.schema(list(natural.type)))
-            assert self._schema is not None
+        if self._schema is not None:
             names = set(self._schema.names)
             for i, row in zip(origin, outputs, strict=True):
                 if not names.issuperset(row):
                     raise ProcessorError(
                         f"{where(i)}: preprocessor {self._made.name!r} gave key {min(set(row) - names)!r}, which "
-                        f"{'no earlier row had' if inferred else 'schema= lacks'}. Remedy: declare it in schema="
+                        f"{'no earlier row had' if self._made.schema is None else 'schema= lacks'}. "
+                        "Remedy: declare it in schema="
                     )
-            made = pa.RecordBatch.from_struct_array(pa.array(outputs, pa.struct(list(self._schema))))
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
-            if isinstance(exc, ProcessorError):
-                raise
-            i, row, reason = self._misfit(outputs, origin, exc)
+        try:
+            made = self._fit(outputs)
+        except _MISFITS as exc:
+            # The first row that spoils the rows up to it; one more row never mends them.
+            index = bisect.bisect_left(range(len(outputs)), True, key=lambda i: not self._fits(outputs[: i + 1]))
+            at = min(index, len(outputs) - 1)
             raise ProcessorError(
-                f"{where(i)}: what preprocessor {self._made.name!r} gave does not fit its schema: {reason}. Row: "
-                f"{str(row)[:200]}. Remedy: declare schema=, or return the same types for every row"
+                f"{where(origin[at])}: what preprocessor {self._made.name!r} gave does not fit its schema: {exc}. Row: "
+                f"{str(outputs[at])[:200]}. Remedy: declare schema=, or return the same types for every row"
             ) from exc
+        self._schema = made.schema
         return made
 
-    def _misfit(self, outputs: list[Any], origin: list[int], exc: Exception) -> tuple[int, Any, Exception]:
-        kind = None if self._schema is None else pa.struct(list(self._schema))
-        for stop, (i, row) in enumerate(zip(origin, outputs, strict=True), 1):
-            try:
-                pa.array(outputs[:stop] if kind is None else [row], kind)
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as reason:
-                return i, row, reason
-        return origin[0], outputs[0], exc
+    def _fit(self, outputs: list[dict[str, Any]]) -> pa.RecordBatch:
+        # Without a type first: given one, Arrow would cut 2.5 down to 2 where the schema says int64.
+        natural = pa.RecordBatch.from_struct_array(pa.array(outputs))
+        schema = self._schema
+        if schema is None or self._made.schema is None:
+            schema = _refined(schema, plain_schema(natural.schema))
+            pa.unify_schemas([schema, plain_schema(natural.schema)], promote_options="permissive")
+        return conform(natural, schema, lambda row: f"output {row}")
+
+    def _fits(self, outputs: list[dict[str, Any]]) -> bool:
+        try:
+            self._fit(outputs)
+        except _MISFITS:
+            return False
+        return True
 
     def _columnar(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> tuple[pa.RecordBatch, np.ndarray]:
         name = self._made.name

@@ -15,7 +15,7 @@ import pyarrow as pa
 from json2vec.batch import RowBatch, source_array
 from json2vec.data.conform import conform
 from json2vec.data.formats import FORMATS, foreign, read_error
-from json2vec.data.pieces import MAX_PIECE_ROWS, BadRow, Piece
+from json2vec.data.pieces import MAX_PIECE_ROWS, BadRow, Piece, RejectedRows
 from json2vec.data.plan import FileRange, locate
 from json2vec.data.preprocessing import PreprocessorRun
 from json2vec.data.snapshot import Snapshot, check_file, frame_table
@@ -28,52 +28,12 @@ from json2vec.stores import Store
 if TYPE_CHECKING:
     import polars as pl
 
+__all__ = ["OnBadRow", "RejectedRows", "read_rows"]
+
 OnBadRow = Literal["raise", "quarantine"]
 
 _FIRST_ROWS = 1024  # at least so many rows infer a preprocessor's schema, however small the batches
 _MAX_REJECTED = 65536  # rows that may be rejected in a row before a batch without rows reports them
-
-
-@dataclass(frozen=True)
-class RejectedRows:
-    """Input rows that gave no output row: four columns of equal length.
-
-    Attributes:
-        file: string, relative to the snapshot's root.
-        row: int64, the row in the file.
-        reason: string: ``dropped`` (by the preprocessor), or why the row could not be read.
-        raw: string: the text of an unreadable row (its first 100,000 characters); null where the row can be read.
-    """
-
-    file: pa.Array
-    row: pa.Array
-    reason: pa.Array
-    raw: pa.Array
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def to_table(self) -> pa.Table:
-        """Columns file, row, reason, raw."""
-        return pa.table({"file": self.file, "row": self.row, "reason": self.reason, "raw": self.raw})
-
-    @staticmethod
-    def of(path: str, rows: np.ndarray, reasons: list[str], raw: list[str | None]) -> RejectedRows:
-        """Rejected rows of one file."""
-        files, texts = pa.array([path] * len(rows), pa.string()), pa.array(raw, pa.string())
-        return RejectedRows(files, pa.array(rows, pa.int64()), pa.array(reasons, pa.string()), texts)
-
-    @staticmethod
-    def concat(parts: Iterable[RejectedRows | None]) -> RejectedRows | None:
-        """All of ``parts`` in order; None where there is no row."""
-        some = [part for part in parts if part is not None and len(part)]
-        if len(some) <= 1:
-            return some[0] if some else None
-        columns = ("file", "row", "reason", "raw")
-        return RejectedRows(*(pa.concat_arrays([getattr(part, name) for part in some]) for name in columns))
-
-    def slice(self, start: int, stop: int) -> RejectedRows:
-        return RejectedRows(*(c.slice(start, stop - start) for c in (self.file, self.row, self.reason, self.raw)))
 
 
 @dataclass(frozen=True)

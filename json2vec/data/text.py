@@ -56,10 +56,12 @@ class _Lines:
             stops = np.append(stops, len(block))
         starts = np.concatenate([[0], stops[:-1] + 1])
         keep = stops > starts
-        spaced = np.flatnonzero(keep & np.isin(codes[np.minimum(starts, len(codes) - 1)], list(b" \t\r\v\f")))
-        for i in spaced.tolist():
-            keep[i] = bool(block[starts[i] : stops[i]].strip())
-        self.starts, self.stops = starts[keep], stops[keep]
+        first = codes[np.minimum(starts, len(codes) - 1)]
+        null = first == ord("n")  # Arrow reads the line ``null`` as a row of nulls; it is no object
+        for i in np.flatnonzero(keep & np.isin(first, list(b" \t\r\v\f"))).tolist():
+            stripped = block[starts[i] : stops[i]].strip()
+            keep[i], null[i] = bool(stripped), stripped.startswith(b"n")
+        self.starts, self.stops, self.null = starts[keep], stops[keep], null[keep]
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -87,6 +89,8 @@ def _parse(data: bytes, schema: pa.Schema | None) -> pa.RecordBatch:
 
 def _parse_lines(lines: _Lines, a: int, b: int, schema: pa.Schema | None) -> pa.RecordBatch:
     """Rows a..b-1. Raises ValueError (pa.ArrowInvalid is one) where they are not one JSON object each."""
+    if lines.null[a:b].any():
+        raise ValueError("the line is null; expected a JSON object")
     batch = _parse(lines.text(a, b), schema)
     if batch.num_rows != b - a:
         raise ValueError(f"{b - a} lines hold {batch.num_rows} JSON objects; expected one a line")

@@ -13,8 +13,8 @@ T = TypeVar("T")
 class Background(Generic[T]):
     """Runs ``work(item)`` for each item, in order, in one thread.
 
-    At most ``depth`` items wait, so that memory stays bounded and a slow disk slows the caller. After an error the rest is
-    thrown away and the error is raised by the next `put` or by `finish`.
+    At most ``depth`` items wait, so that memory stays bounded and a slow disk slows the caller. After an error the
+    rest is thrown away and the error is raised by the next `put` or by `finish`.
     """
 
     def __init__(self, work: Callable[[T], None], *, depth: int = 2, name: str = "background") -> None:

@@ -34,7 +34,7 @@ def far(stored: pa.Array, again: pa.Array, tolerance: float = TOLERANCE) -> np.n
             close = (np.abs(a - b) <= tolerance * (1 + np.abs(b))) | (a == b) | (np.isnan(a) & np.isnan(b))
         differs |= ~close & ~absent
     else:
-        unequal = pc.fill_null(pc.not_equal(stored, again), False)
+        unequal = pc.fill_null(pc.call_function("not_equal", [stored, again]), False)
         differs |= unequal.to_numpy(zero_copy_only=False)
     return differs
 
@@ -84,7 +84,7 @@ def _is_list(kind: pa.DataType) -> bool:
 def _far_lists(stored: Any, again: Any, tolerance: float) -> np.ndarray:
     if pa.types.is_map(stored.type):
         stored, again = _entries(stored), _entries(again)
-    lengths, lengths_again = (pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    lengths, lengths_again = (pc.fill_null(array.value_lengths(), 0).to_numpy(zero_copy_only=False)
                               for array in (stored, again))  # fmt: skip
     differs = lengths != lengths_again
     if differs.any():

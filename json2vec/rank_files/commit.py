@@ -83,7 +83,7 @@ def commit_predictions(
         plan=PlanRecord(digest=plan.digest, intervals=tuple(plan.intervals)),
         snapshot=plan.snapshot.to_json(),
         model=markers[0].model,
-        schema_digest=markers[0].schema_digest,
+        schema=markers[0].schema_digest,
         row_hash=ROW_HASH,
         input_rows=sum(marker.input_rows for marker in markers),
         rows=sum(marker.rows for marker in markers),
@@ -98,8 +98,8 @@ def commit_predictions(
         store.write(MANIFEST_NAME, manifest.dumps(), if_absent=True)
     except FileExistsError as exc:
         raise IncompletePredictions(
-            f"{store.uri(MANIFEST_NAME)} exists already and says something else: another attempt or another commit owns "
-            "the folder. Remedy: predict into a folder of its own"
+            f"{store.uri(MANIFEST_NAME)} exists already and says something else: another attempt or commit owns the "
+            "folder. Remedy: predict into a folder of its own"
         ) from exc
     return manifest
 
@@ -132,16 +132,19 @@ def _await_markers(store: Store, plan: Plan, attempt: str | None, wait_s: float)
 
 def _marker_problem(marker: Marker, first: Marker, plan: Plan, rank: int, attempt: str) -> str | None:
     """Why ``marker`` cannot be rank ``rank``'s part of this plan and attempt, or None."""
-    expected = {"rank": rank, "attempt": attempt, "world_size": plan.world_size, "plan": plan.digest,
-                "snapshot": plan.snapshot.digest, "model": first.model, "schema_digest": first.schema_digest}  # fmt: skip
+    expected = {
+        "rank": rank, "attempt": attempt, "world_size": plan.world_size, "plan": plan.digest,
+        "snapshot": plan.snapshot.digest, "model": first.model, "schema_digest": first.schema_digest,
+    }  # fmt: skip
     for name, value in expected.items():
         if getattr(marker, name) != value:
             why = f"{name.removesuffix('_digest')} is {getattr(marker, name)!r}, expected {value!r}"
             return why + (" (the schema of rank 0; remedy: schema=)" if name == "schema_digest" else "")
     if not marker.files:
         return "lists no file; a rank without rows lists one with zero rows"
-    for name, stated, files in (("rows", marker.rows, marker.files),
-                                ("rejected_rows", marker.rejected_rows, [marker.rejected] if marker.rejected else [])):  # fmt: skip
+    rejected = [marker.rejected] if marker.rejected else []
+    totals = (("rows", marker.rows, marker.files), ("rejected_rows", marker.rejected_rows, rejected))
+    for name, stated, files in totals:
         if stated != (total := sum(file.rows for file in files)):
             return f"{name} is {stated}, but its files hold {total}"
     return None
@@ -206,7 +209,8 @@ def _span_problems(markers: list[Marker], plan: Plan) -> dict[int, str]:
             problems[marker.rank] = f"rank {marker.rank}: {exc}"
             continue
         if spans != share:
-            problems[marker.rank] = f"rank {marker.rank} accounts for plan rows {_short(spans)}, expected {_short(share)}"
+            found, expected = _short(spans), _short(share)
+            problems[marker.rank] = f"rank {marker.rank} accounts for plan rows {found}, expected {expected}"
     adopted = [span for marker in markers for file in marker.files if file.attempt != marker.attempt
                for span in file.spans]  # fmt: skip
     try:

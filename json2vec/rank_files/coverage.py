@@ -61,7 +61,8 @@ class Coverage:
 
     def __init__(self, locator: Locator) -> None:
         self._locator = locator
-        self._runs: list[np.ndarray] = []  # int64 (R, 6): row, part, parts of the first; row, part, parts after the last
+        # int64 (R, 6): row, part and parts where the run begins; row and part after it, parts of its last row
+        self._runs: list[np.ndarray] = []
         self._tail: np.ndarray | None = None
         self.rows = self.rejected = self.unknown = self.malformed = 0
         self._examples: list[str] = []

@@ -30,8 +30,8 @@ def foreign_findings(
     """Rows found, and the six findings on a folder whose manifest is missing or malformed.
 
     Whatever carries our footer or name of a half-written file was not committed, and fails. Of other Parquet files only
-    what can be refuted is refuted: unreadable files, files of different schemas, and a number of rows that differs from the
-    input's.
+    what can be refuted is refuted: unreadable files, files of different schemas, and a number of rows that differs
+    from the input's.
     """
     try:
         paths = [entry.path for entry in store.list() if "/" not in entry.path]

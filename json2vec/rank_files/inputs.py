@@ -177,7 +177,7 @@ class InputCheck:
         expected = "the inputs of every row equal to the source row that it names, column by column"
         if self._stopped or self._unknown:
             found = self._stopped or f"columns {self._unknown} that the source does not have"
-            return Finding("inputs", False, expected, found, "restore the inputs, or make a new snapshot and predict again",
+            return Finding("inputs", False, expected, found, "restore the inputs, or predict again",
                            counts, tuple(self._examples))  # fmt: skip
         failed = self.different or self.wrong_hash or self.unreadable
         found = f"{self.compared} rows compared; {self.different} differ"

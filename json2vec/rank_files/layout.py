@@ -37,7 +37,7 @@ REJECTED_SCHEMA = pa.schema(
     [pa.field("file", pa.string(), nullable=False), pa.field("row", pa.int64(), nullable=False),
      pa.field("reason", pa.string(), nullable=False), pa.field("raw", pa.string())]
 )  # fmt: skip
-"""Columns of ``rejected-N.parquet``: which input row, why it gave no output row, and its text where it was unreadable."""
+"""Columns of ``rejected-N.parquet``: which input row, why it gave no output row, its text where it was unreadable."""
 
 
 def rank_schema(inputs: pa.Schema, predictions: pa.StructType, keep: bool | Sequence[str] = True) -> pa.Schema:
@@ -93,7 +93,8 @@ def _describe(column: pa.Field) -> str:
     if pa.types.is_fixed_size_list(column.type):
         kind += f"[{column.type.list_size}]"
     # The name of a list's item says nothing and differs between libraries ("item", "element").
-    name = "" if column.name in ("item", "element", "entries") else column.name.replace("\\", "\\\\").replace(",", "\\,")
+    anonymous = column.name in ("item", "element", "entries")
+    name = "" if anonymous else column.name.replace("\\", "\\\\").replace(",", "\\,")
     return f"{name}:{kind}{'' if column.nullable else '!'}"
 
 

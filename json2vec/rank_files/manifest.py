@@ -150,7 +150,9 @@ class Manifest(_Document):
 DocumentType = TypeVar("DocumentType", bound=_Document)
 
 
-def parse_document(kind: type[DocumentType], data: bytes | str, where: str, *, ranks: Iterable[int] = ()) -> DocumentType:
+def parse_document(
+    kind: type[DocumentType], data: bytes | str, where: str, *, ranks: Iterable[int] = ()
+) -> DocumentType:
     """Parse one of the documents above.
 
     Args:
@@ -191,13 +193,13 @@ def read_manifest(store_or_path: Store | str | os.PathLike[str]) -> Manifest:
         data = store.read(MANIFEST_NAME)
     except (FileNotFoundError, NotADirectoryError):
         raise IncompletePredictions(
-            f"{store.uri()} holds no {MANIFEST_NAME}: nothing was committed there. A rank died, is still running, or the "
-            "folder is not one of predictions. Remedy: look at the ranks' logs and predict again"
+            f"{store.uri()} holds no {MANIFEST_NAME}: nothing was committed there. A rank died or is still running, or "
+            "the folder is not one of predictions. Remedy: look at the ranks' logs and predict again"
         ) from None
     return parse_document(Manifest, data, store.uri(MANIFEST_NAME))
 
 
-# -- names --------------------------------------------------------------------------------------------------------------
+# -- names -------------------------------------------------------------------------------------------------------------
 
 
 class FileName(NamedTuple):

@@ -32,8 +32,8 @@ def payload_columns(result: Mapping[str, Any], rows: int, kind: pa.StructType, r
     """
     if unknown := [key for key in result if kind.get_field_index(str(key)) < 0]:
         raise ProcessorError(
-            f"the postprocessor returned {_keys(unknown)}, first seen at {row_name(0) if rows else 'an empty batch'}; the "
-            f"schema that was fixed before the first batch has {_keys([one.name for one in kind])}. "
+            f"the postprocessor returned {_keys(unknown)}, first seen at {row_name(0) if rows else 'an empty batch'}; "
+            f"the schema that was fixed before the first batch has {_keys([one.name for one in kind])}. "
             "Remedy: return the same keys for every batch, or declare them with schema="
         )
     return _columns(result, rows, kind, "", row_name)
@@ -59,7 +59,7 @@ def _columns(value: Mapping[str, Any], rows: int, kind: pa.StructType, path: str
     children = {str(key): child for key, child in value.items()}
     if unknown := [key for key in children if kind.get_field_index(key) < 0]:
         raise ProcessorError(
-            f"the postprocessor returned {_keys(unknown)} in {path}; the schema has {_keys([one.name for one in kind])}. "
+            f"the postprocessor returned {_keys(unknown)} in {path}; the schema has {_keys(kind.names)}. "
             "Nothing was dropped. Remedy: return the same keys for every batch, or declare them with schema="
         )
     arrays = []
@@ -67,10 +67,10 @@ def _columns(value: Mapping[str, Any], rows: int, kind: pa.StructType, path: str
         child, where = children.get(one.name), f"{path}[{one.name!r}]"
         if isinstance(child, Mapping):
             if not pa.types.is_struct(one.type):
-                raise ProcessorError(f"postprocessor column {where} is a dict of columns; the schema expects {one.type}")
+                raise ProcessorError(f"postprocessor column {where} is a dict of columns; expected {one.type}")
             arrays.append(_columns(child, rows, one.type, where, row_name))
         elif isinstance(child, pa.Array | pa.ChunkedArray):
-            whole = child if isinstance(child, pa.Array) else pa.concat_arrays(child.chunks or [pa.array([], child.type)])
+            whole = _whole(child)
             check_lengths(rows, "the batch", **{f"postprocessor column {where}": len(whole)})
             arrays.append(fit_array(whole, one.type, f"postprocessor column {where}", row_name))
         else:
@@ -80,13 +80,19 @@ def _columns(value: Mapping[str, Any], rows: int, kind: pa.StructType, path: str
     return pa.StructArray.from_arrays(arrays, fields=list(kind))
 
 
+def _whole(column: Any) -> pa.Array:
+    if isinstance(column, pa.Array):
+        return column
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
 def _list(value: Any, rows: int, where: str) -> Sequence[Any]:
     if hasattr(value, "tolist"):  # numpy and torch
         value = value.tolist()
     if not isinstance(value, list | tuple):
         raise ProcessorError(
-            f"postprocessor column {where} is {value!r} of type {type(value).__name__}; expected a list of {rows} values, "
-            "one for each row"
+            f"postprocessor column {where} is {value!r} of type {type(value).__name__}; expected a list of {rows} "
+            "values, one for each row"
         )
     if len(value) != rows:
         raise AlignmentError(

@@ -72,4 +72,4 @@ def _refuse_single(path: str, storage_options: dict[str, Any] | None) -> None:
             f"read_predictions({folder or '.'!r})",
             ranks=[footer.rank],
         )
-    raise IncompletePredictions(f"{path} is not a folder of predictions. Remedy: pass the folder that holds the rank files")
+    raise IncompletePredictions(f"{path} is not a folder of predictions. Remedy: pass the folder of the rank files")

@@ -30,7 +30,7 @@ _EXPECTED = "stored predictions equal to those predicted again from the source r
 
 
 def tolerance_of(precision: str | None, device: str | None) -> float:
-    """How far a prediction may be from itself: float32 on a CPU 1e-5, other precisions and devices what their bits allow."""
+    """How far a prediction may be from itself: float32 on a CPU 1e-5, otherwise what the precision's bits allow."""
     text = precision or "32-true"
     if "bf16" in text:
         return 5e-2
@@ -104,7 +104,7 @@ class Replay:
         found = f"{self.replayed} rows predicted again, {self.different} differ beyond {self._tolerance:g}"
         if self._by_address:
             found += f" ({', '.join(f'{address}: {n}' for address, n in self._by_address.items())})"
-        remedy = "predictions stand on the wrong rows or come from another model; do not load this folder, predict again"
+        remedy = "predictions are on the wrong rows or of another model; do not load this folder, predict again"
         return Finding("replay", not self.different, _EXPECTED, found, remedy if self.different else "", counts,
                        tuple(self._examples))  # fmt: skip
 
@@ -170,7 +170,7 @@ def predict_columns(
     if postprocessor is None:
         columns = predictions.columns()
         if stored_type(columns.type) != kind:
-            raise Json2VecError(f"the model predicts {columns.type}, the files hold {kind}. Remedy: pass the right model")
+            raise Json2VecError(f"the model predicts {columns.type}, the files hold {kind}. Remedy: pass another model")
         return fit_array(columns, kind, "predictions", row_namer(rows.source))
     result = postprocessed(postprocessor, predictions, batch, rows)
     return payload_columns(result, len(rows), kind, row_namer(rows.source))

@@ -47,7 +47,7 @@ class ValueCheck:
             passed, remedy = None, "pass model= to prove the labels too"
             found += "; labels not compared"
         elif passed and postprocessed and not self.recognised:
-            passed, remedy = None, "leave `values` out of require=, or test the postprocessor's columns in the warehouse"
+            passed, remedy = None, "leave `values` out of require=, and test the columns in the warehouse"
             found = "columns of a postprocessor, whose possible values nobody declared"
         return Finding("values", passed, expected, found, remedy, {"values": self.checked, "bad": self.bad},
                        tuple(self._examples))  # fmt: skip
@@ -109,7 +109,7 @@ class ValueCheck:
         rows: Callable[[np.ndarray], np.ndarray] = lambda index: index  # noqa: E731
         while not pa.types.is_floating(array.type.value_type):
             array, rows = _flatten_once(array, rows)
-        lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
         squares = np.append(np.square(_numbers(array.flatten()).astype(np.float64)), 0.0)
         starts = np.cumsum(lengths) - lengths
         norms = np.add.reduceat(squares, starts) if len(lengths) else np.zeros(0)
@@ -131,7 +131,7 @@ class ValueCheck:
         if key not in self._sets:
             text = pa.types.is_string(array.type)
             self._sets[key] = pa.array([str(one) for one in labels] if text else labels, array.type)
-        known = pc.is_in(array, value_set=self._sets[key]).to_numpy(zero_copy_only=False)
+        known = pc.call_function("is_in", [array], pc.SetLookupOptions(self._sets[key])).to_numpy(zero_copy_only=False)
         self._report_mask(~known & _valid(array), path, "is not in the vocabulary", row_name, rows)
 
     def _report_mask(
@@ -168,7 +168,7 @@ def _flatten_once(
     array: pa.Array, rows: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[pa.Array, Callable[[np.ndarray], np.ndarray]]:
     def inner(index: np.ndarray) -> np.ndarray:
-        return rows(pc.list_parent_indices(array).to_numpy(zero_copy_only=False)[index])
+        return rows(array.value_parent_indices().to_numpy(zero_copy_only=False)[index])
 
     return array.flatten(), inner
 

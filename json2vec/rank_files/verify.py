@@ -110,7 +110,7 @@ class _Verification:
         self.no_inputs = self.no_replay = ""
         self.replay: Replay | None = None
 
-    # -- what to compare with -------------------------------------------------------------------------------------------
+    # -- what to compare with ------------------------------------------------------------------------------------------
 
     def open_source(self, inputs: Any, storage_options: dict[str, Any] | None) -> None:
         """Find the input rows, or say in ``no_inputs`` why there are none."""
@@ -157,7 +157,7 @@ class _Verification:
             check=self.check_source, **processors,
         )  # fmt: skip
 
-    # -- reading --------------------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------------
 
     def read_all(self) -> None:
         """One pass over all files: bytes first, then rows."""
@@ -208,7 +208,7 @@ class _Verification:
             raise KeyError(f"columns are {batch.schema.names}, expected {REJECTED_SCHEMA.names}")
         self.coverage.add_rejected(batch, self.locator.plan_rows(batch), file.path)
 
-    # -- findings -------------------------------------------------------------------------------------------------------
+    # -- findings ------------------------------------------------------------------------------------------------------
 
     def findings(self) -> tuple[Finding, ...]:
         files = self._files_finding()  # last to look, so that it knows what could not be read
@@ -230,7 +230,7 @@ class _Verification:
         counts = {"files": len(listed), "broken": len(self.broken), "missing_ranks": len(ranks), "stale": len(stale)}
         return Finding(
             "files", not examples,
-            f"exactly {len(listed)} files of {self.manifest.world_size} ranks, with the sizes and SHA-256 of the manifest",
+            f"exactly {len(listed)} files of {self.manifest.world_size} ranks, of the manifest's sizes and SHA-256",
             f"{len(listed) - len(self.broken)} intact, {len(self.broken)} broken, {len(stale)} stale, "
             f"{len(ranks)} ranks without a file",
             "" if not examples else "do not load this folder; predict again" if self.broken or ranks
@@ -273,8 +273,9 @@ class _Verification:
                 place = self.snapshot.schema.get_field_index(one.name)
                 if place < 0:
                     return f"inputs column {one.name!r} is not in the input"
-                if stored_type(self.snapshot.schema.field(place).type) != one.type:
-                    return f"inputs column {one.name!r} is {one.type}, the input's {self.snapshot.schema.field(place).type}"
+                given = self.snapshot.schema.field(place).type
+                if stored_type(given) != one.type:
+                    return f"inputs column {one.name!r} is {one.type}, the input's {given}"
         if self.model is not None and not postprocessed:
             implied = stored_type(self.model.output_type(self.manifest.settings.get("reconstruct") or ()))
             if implied != schema.field("predictions").type:

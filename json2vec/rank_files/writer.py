@@ -1,9 +1,10 @@
-"""`Writer`: the Lightning callback that turns `trainer.predict` into a complete folder of rank files, or into nothing."""
+"""`Writer`: the Lightning callback that turns `trainer.predict` into a complete folder of rank files, or nothing."""
 
 from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ class Writer(BasePredictionWriter):
     """Writes predictions beside the rows they were made of: one Parquet file a rank, and a manifest at the very end.
 
     Args:
-        path: the prediction folder. A plain writer owns it: what earlier predictions left there is removed at the start.
+        path: the prediction folder. A plain writer owns it: what earlier predictions left there is removed first.
         flush_every_n_batches: batches in a Parquet row group; default: row groups of about 65,536 rows.
         postprocessor: ``(context, predictions) -> dict`` of row-aligned lists, keyed by address; None keeps
             ``predictions`` as they are, possibly changed in place. ``context`` has the keys ``"input"``, ``"batch"``,
@@ -49,8 +50,8 @@ class Writer(BasePredictionWriter):
         segment_rows: input rows after which a rank seals a file and begins the next.
         commit: reset the folder at the start and commit it at the end. False where a launcher does both.
         attempt: the id that all ranks share; default: agreed on by the ranks.
-        schema: the type of the ``predictions`` column that the postprocessor makes, as a struct type or a schema; default:
-            what it returns for the plan's first batch.
+        schema: the type of the ``predictions`` column that the postprocessor makes, as a struct type or a schema;
+            default: what it returns for the plan's first batch.
         commit_timeout_s: seconds that rank 0 waits at the end for the other ranks.
 
     Attributes:
@@ -87,24 +88,29 @@ class Writer(BasePredictionWriter):
         self.flush_every_n_batches, self.segment_rows = flush_every_n_batches, segment_rows
         self.postprocessor, self.inputs, self.reconstruct = made, inputs, tuple(reconstruct)
         self.commit, self.attempt, self.commit_timeout_s = commit, attempt, commit_timeout_s
-        declared = schema if schema is not None or made is None else made.schema
-        self.schema = pa.struct(list(declared)) if isinstance(declared, pa.Schema) else declared
+        declared = made.schema if schema is None and made is not None else schema
+        self.schema = pa.struct(list(declared)) if declared is not None else None
         self.marker: Marker | None = None
         self.manifest: Manifest | None = None
+        self._reconstruct: tuple[str, ...] = ()
+        self._reconstruct_before: tuple[str, ...] | None = None
         self._files: RankFiles | None = None
         self._background: Background[_Item] | None = None
         self._predictions: pa.StructType | None = None
 
-    # -- Lightning's hooks ----------------------------------------------------------------------------------------------
+    # -- Lightning's hooks ---------------------------------------------------------------------------------------------
 
     def on_predict_start(self, trainer: Trainer, pl_module: Any) -> None:
+        # Lightning looks for indices that only map-style datasets have; `source` says more than they could.
+        warnings.filterwarnings("ignore", "Couldn't infer the batch indices")
         self.marker = self.manifest = None
         rank, world_size = rank_and_world(trainer)
         attempt = self.attempt or shared_attempt(self.path, rank, world_size, trainer)
         plan = _plan(trainer, world_size)
         if self.commit:
             reset_folder(self.path, rank=rank, world_size=world_size)
-        pl_module._predict_reconstruct = self.reconstruct
+        self._reconstruct_before, self._reconstruct = pl_module.reconstruct, self.reconstruct or pl_module.reconstruct
+        pl_module.reconstruct = self._reconstruct
         self._predictions = self._predictions_type(trainer, pl_module, plan)
         schema = rank_schema(plan.snapshot.schema, self._predictions, self.inputs)
         self._files = RankFiles(
@@ -128,8 +134,8 @@ class Writer(BasePredictionWriter):
             raise Json2VecError(f"batch {batch_idx} comes from predict dataloader {dataloader_idx}; Writer serves one")
         if not isinstance(batch, Batch) or batch.rows is None:
             raise Json2VecError(
-                f"batch {batch_idx} is a {type(batch).__name__} that does not know its source rows. Remedy: predict with "
-                "PolarsDataModule or StreamingDataModule"
+                f"batch {batch_idx} is a {type(batch).__name__} that does not know its source rows. Remedy: predict "
+                "with PolarsDataModule or StreamingDataModule"
             )
         context: dict[str, Any] = {}
         if self.postprocessor is not None:
@@ -141,7 +147,7 @@ class Writer(BasePredictionWriter):
         assert self._files is not None
         self._background.finish()
         files, self._files, self._background = self._files, None, None
-        pl_module._predict_reconstruct = ()
+        self._restore(pl_module)
         try:
             self.marker = files.close()
         except BaseException:
@@ -154,15 +160,19 @@ class Writer(BasePredictionWriter):
             )  # fmt: skip
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        pl_module._predict_reconstruct = ()
+        self._restore(pl_module)
         self.abort()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        # Lightning skips the predict loop and its hooks where no loader has a batch; the empty result is one all the same.
+        # Lightning skips the predict loop and its hooks where no loader has a batch; that is a result all the same.
         if stage == "predict" and self.marker is None and self._files is None:
             with torch.inference_mode():
                 self.on_predict_start(trainer, pl_module)
             self.on_predict_end(trainer, pl_module)
+
+    def _restore(self, model: Any) -> None:
+        if self._reconstruct_before is not None:
+            model.reconstruct, self._reconstruct_before = self._reconstruct_before, None
 
     def abort(self) -> None:
         """Stop writing and remove the open ``*.tmp`` files. What is sealed stays; nothing is committed."""
@@ -172,7 +182,7 @@ class Writer(BasePredictionWriter):
             self._files.abort()
         self._files = self._background = None
 
-    # -- in the writer's thread -----------------------------------------------------------------------------------------
+    # -- in the writer's thread ----------------------------------------------------------------------------------------
 
     def _write(self, item: _Item) -> None:
         rows = item.batch.rows
@@ -187,10 +197,10 @@ class Writer(BasePredictionWriter):
             columns = payload_columns(result, len(rows), self._predictions, row_namer(rows.source))
         self._files.write(rows.inputs, columns, rows.source, rows.span, rows.rejected)
 
-    # -- before the first batch and after the last ----------------------------------------------------------------------
+    # -- before the first batch and after the last ---------------------------------------------------------------------
 
     def _predictions_type(self, trainer: Trainer, model: Any, plan: Plan) -> pa.StructType:
-        kind = model.output_type(self.reconstruct)
+        kind = model.output_type(self._reconstruct)
         if self.postprocessor is None:
             return kind
         if self.schema is not None:
@@ -199,8 +209,8 @@ class Writer(BasePredictionWriter):
         batch = _first_batch(trainer, model, plan)
         if batch is None or batch.rows is None or not len(batch):
             raise ProcessorError(
-                f"postprocessor {self.postprocessor.name!r}: there is no row that could show what it returns. Remedy: declare "
-                "it with Writer(schema=...) or @postprocess(schema=...)"
+                f"postprocessor {self.postprocessor.name!r}: there is no row that could show what it returns. Remedy: "
+                "declare it with Writer(schema=...) or @postprocess(schema=...)"
             )
         predictions = model.predict_step(batch.to(model.device), 0).cpu()
         return payload_type(postprocessed(self.postprocessor, predictions, batch, batch.rows), len(batch))
@@ -215,7 +225,7 @@ class Writer(BasePredictionWriter):
             "preprocessor": None if preprocessor is None else _name(preprocessor),
             "postprocessor": None if self.postprocessor is None else _name(self.postprocessor),
             "inputs": self.inputs if isinstance(self.inputs, bool) else list(self.inputs),
-            "reconstruct": list(self.reconstruct),
+            "reconstruct": list(self._reconstruct),
         }
 
 
@@ -230,8 +240,8 @@ def _plan(trainer: Trainer, world_size: int) -> Plan:
     plan = getattr(_dataset(trainer), "plan", None)
     if plan is None:
         raise Json2VecError(
-            "Writer cannot tell which rows are to be predicted: the predict dataloader has no plan. Remedy: predict with "
-            "PolarsDataModule or StreamingDataModule, or a DataLoader over a PlannedDataset"
+            "Writer cannot tell which rows are to be predicted: the predict dataloader has no plan. Remedy: predict "
+            "with PolarsDataModule or StreamingDataModule, or a DataLoader over a PlannedDataset"
         )
     if plan.world_size != world_size:
         raise Json2VecError(f"the predict dataloader's plan is for {plan.world_size} ranks; {world_size} are running")

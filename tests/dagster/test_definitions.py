@@ -129,7 +129,9 @@ def test_every_option_is_documented_and_the_component_has_the_same() -> None:
         assert f"    {name}: " in documentation, name
     parameters = inspect.signature(build_prediction_pipeline).parameters
     assert {field.name for field in fields(Json2VecPredictions)} == set(parameters) == set(OPTIONS)
-    properties = Json2VecPredictions.get_model_cls().model_json_schema()["properties"]
+    model = Json2VecPredictions.get_model_cls()
+    assert model is not None
+    properties = model.model_json_schema()["properties"]
     for field in fields(Json2VecPredictions):
         assert properties[field.name].get("description"), field.name
         default = parameters[field.name].default
@@ -183,7 +185,7 @@ def test_a_code_location_loads_without_torch(tmp_path: Path) -> None:
     code = (
         "import json, sys; sys.path[:0] = json.loads(sys.argv[1])\n"
         "import j2v_dagster.cli, j2v_dagster.component, j2v_dagster.definitions as d\n"
-        "assert len(list(d.defs.resolve_all_asset_specs())) == 4\n"
+        "assert len(list(d.defs().resolve_all_asset_specs())) == 4\n"
         "print(sorted({'torch', 'lightning', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run(

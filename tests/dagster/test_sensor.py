@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -24,13 +25,13 @@ def put(root: Path, path: str, *, age_s: float = 1000.0, content: bytes = b"PAR1
     return file
 
 
-def sensor_of(root: Path, **options: object) -> dg.SensorDefinition:
-    settings = {"partitions": {"kind": "dynamic"}, "sensor_min_age_s": 60.0} | options
+def sensor_of(root: Path, **options: Any) -> dg.SensorDefinition:
+    settings: dict[str, Any] = {"partitions": {"kind": "dynamic"}, "sensor_min_age_s": 60.0} | options
     defs = build_prediction_pipeline(
         name="flights", inputs=str(root), checkpoint="m.ckpt", output=str(root / "out"), warehouse="w.duckdb",
         table="t", columns={"id": "inputs.id"}, **settings,
-    )  # fmt: skip  # type: ignore[arg-type]
-    (sensor,) = defs.sensors or ()
+    )  # fmt: skip
+    (sensor,) = list(defs.sensors or ())
     assert isinstance(sensor, dg.SensorDefinition)
     return sensor
 

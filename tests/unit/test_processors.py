@@ -126,7 +126,7 @@ def test_strata_and_keywords() -> None:
     made = as_preprocessor(told, factor=3)
     assert made is not None
     assert run(made, [{"a": 2}]) == ([{"s": "predict", "a": 6}], [0])
-    with pytest.raises(ProcessorError, match="'facter'.*did you mean 'factor'"):
+    with pytest.raises(ProcessorError, match=r"'facter'.*did you mean 'factor'"):
         as_preprocessor(told, facter=3)
     with pytest.raises(ProcessorError, match="missing a required argument: 'factor'"):
         as_preprocessor(told)
@@ -141,7 +141,7 @@ def test_registration() -> None:
 
     assert as_preprocessor("shrink") == shrink
     assert shrink({"a": 1}) == {"a": 1}
-    with pytest.raises(ProcessorError, match="no preprocessor 'shrnk' is registered.*did you mean 'shrink'"):
+    with pytest.raises(ProcessorError, match=r"no preprocessor 'shrnk' is registered.*did you mean 'shrink'"):
         as_preprocessor("shrnk")
 
     def other(row: dict) -> dict:
@@ -226,7 +226,7 @@ def test_resolve_imports_only_what_is_trusted(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "untrusted_code.py").write_text("raise SystemExit('ran')")
     (tmp_path / "trusted_code.py").write_text(MODULE.replace("scale", "scale_by_name"))
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ProcessorError, match="'untrusted_code' .* is not trusted"):
+    with pytest.raises(ProcessorError, match=r"'untrusted_code' .* is not trusted"):
         resolve("untrusted_code:f", ["trusted_code"])
     assert resolve("trusted_code:scale_by_name", ["trusted_code"])({"a": 1}) == {"a": 1}
     assert resolve("os.path:join", ["os"]) is os.path.join

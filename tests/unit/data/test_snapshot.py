@@ -83,7 +83,8 @@ def test_the_digest_does_not_depend_on_the_root_or_chunks(tmp_path: Path) -> Non
 
 
 def test_odd_names_just_work(tmp_path: Path) -> None:
-    names = ["a#b.parquet", "a?b.parquet", "a b.parquet", "ü.parquet", "a%2Fb.parquet", "%41.parquet", "x=1/y&z.parquet"]
+    names = ["a#b.parquet", "a?b.parquet", "a b.parquet", "ü.parquet", "a%2Fb.parquet", "%41.parquet"]
+    names += ["x=1/y&z.parquet"]
     for name in names:
         write(tmp_path / name, [{"a": 1}])
     assert snap(tmp_path).files["path"].to_pylist() == sorted(names)
@@ -106,7 +107,7 @@ def test_a_pattern_is_searched_in_the_full_path(tmp_path: Path) -> None:
         snap(tmp_path, match="/test/")
     with pytest.raises(ReadError, match="does not exist"):
         snap(tmp_path / "absent")
-    with pytest.raises(ReadError, match="gone.parquet does not exist"):
+    with pytest.raises(ReadError, match=r"gone.parquet does not exist"):
         snap(tmp_path, paths=["gone.parquet"])
 
 

@@ -177,9 +177,11 @@ def test_a_leg_still_in_the_air_at_the_cut_has_no_arrival_yet(sources: Sources) 
 
 def test_arrival_moments_leave_time_to_taxi(sources: Sources) -> None:
     """Landing minus take-off is the time in the air plus 5 to 240 minutes on the ground: the time zones are right."""
-    ground = sources.flights.select(
-        (pl.col("landed") - pl.col("left")).dt.total_minutes() - pl.col("air_time")
-    ).to_series().drop_nulls()
+    ground = (
+        sources.flights.select((pl.col("landed") - pl.col("left")).dt.total_minutes() - pl.col("air_time"))
+        .to_series()
+        .drop_nulls()
+    )
     assert ground.len() == 327_346
     assert ground.is_between(1, 240).all()
 

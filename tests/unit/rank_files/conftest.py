@@ -31,6 +31,9 @@ INPUTS = pa.schema(
 )  # fmt: skip
 
 
+LABELS = (("books", "late"), ("coffee", "on_time"), (None, "cancelled"))
+
+
 def rows_table(name: str, count: int) -> pa.Table:
     merchants = ["books", "coffee", None, "rare"]
     rows = [
@@ -65,7 +68,7 @@ def model() -> Any:
         j2v.Number("score", target=True),
         d_model=16, n_layers=1, n_heads=2, batch_size=8, embed=True,
     )  # fmt: skip
-    made.learn([{"merchant": "books", "label": "late"}, {"merchant": "coffee", "label": "on_time"}, {"label": "cancelled"}])
+    made.learn([{"merchant": merchant, "label": label} for merchant, label in LABELS])
     return made.eval()
 
 

@@ -11,12 +11,17 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from torch.utils.data import DataLoader
 
 import json2vec as j2v
 from json2vec.errors import AlignmentError, IncompletePredictions, Json2VecError, ProcessorError
 from json2vec.rank_files.folder import new_attempt, reset_folder, shared_attempt
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
 
 
 def frame(rows: int) -> pl.DataFrame:
@@ -27,10 +32,15 @@ def frame(rows: int) -> pl.DataFrame:
     )  # fmt: skip
 
 
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False,
+    "enable_checkpointing": False,
+}  # fmt: skip
+
+
 def predict(model: Any, rows: int, writer: Any, **options: Any) -> None:
     datamodule = j2v.PolarsDataModule(model=model, predict=frame(rows), persistent_workers=False, pin_memory=False)
-    trainer = lit.Trainer(accelerator="cpu", devices=1, callbacks=[writer], logger=False, enable_progress_bar=False,
-                          enable_model_summary=False, enable_checkpointing=False, **options)  # fmt: skip
+    trainer = lit.Trainer(callbacks=[writer], **QUIET, **options)
     trainer.predict(model=model, datamodule=datamodule, return_predictions=False)
 
 
@@ -76,7 +86,8 @@ def test_a_columnar_postprocessor_and_a_declared_schema(model: Any, tmp_path: Pa
     @j2v.postprocess(columnar=True, schema=kind)
     def double(context: Any, predictions: pa.StructArray) -> Any:
         score = predictions.field("record/score").field("content")
-        return {"record/row": pa.StructArray.from_arrays([pa.compute.multiply(score, pa.scalar(2, pa.float32()))], ["double"])}
+        doubled = pa.compute.multiply(score, pa.scalar(2, pa.float32()))
+        return {"record/row": pa.StructArray.from_arrays([doubled], ["double"])}
 
     predict(model, 10, j2v.Writer(tmp_path / "out", postprocessor=double))
     found = j2v.read_predictions(tmp_path / "out").collect()
@@ -88,7 +99,7 @@ def test_a_columnar_postprocessor_and_a_declared_schema(model: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("late", "message"),
     [
-        ({"value": ["text"] * 8}, r"\['record/row'\]\['value'\] of frame:predict, row 8 .*expected int64.*'text'.*schema="),
+        ({"value": ["text"] * 8}, r"\['record/row'\]\['value'\] of frame:predict, row 8 .* int64.*'text'.*schema="),
         ({"value": [1.5] * 8}, r"row 8 .*expected int64.*1\.5.*schema="),
         ({"value": [{"a": 1}] * 8}, r"row 8 .*expected int64.*schema="),
         ({"value": [1] * 8, "new": [1] * 8}, r"returned 'new' in \['record/row'\].*schema="),
@@ -133,20 +144,19 @@ def test_an_exception_mid_write_leaves_nothing_committed(model: Any, tmp_path: P
 
     writer = j2v.Writer(tmp_path / "out", segment_rows=16)
     datamodule = j2v.PolarsDataModule(model=model, predict=frame(64), pin_memory=False)
-    trainer = lit.Trainer(accelerator="cpu", devices=1, callbacks=[writer, Dies()], logger=False,
-                          enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False)  # fmt: skip
+    trainer = lit.Trainer(callbacks=[writer, Dies()], **QUIET)
     with pytest.raises(RuntimeError, match="rank died"):
         trainer.predict(model=model, datamodule=datamodule, return_predictions=False)
-    left = sorted(file.name for file in (tmp_path / "out").iterdir())
+    left = names(tmp_path / "out")
     assert all(name.startswith("rank-0.") and name.endswith(".parquet") for name in left), left
     with pytest.raises(IncompletePredictions, match="nothing was committed"):
         j2v.read_predictions(tmp_path / "out")
     predict(model, 16, j2v.Writer(tmp_path / "out"))  # the next run repairs it
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["_manifest.json", "rank-0.json", "rank-0.parquet"]
+    assert names(tmp_path / "out") == ["_manifest.json", "rank-0.json", "rank-0.parquet"]
 
 
 def test_a_part_of_the_batches_is_not_a_result(model: Any, tmp_path: Path) -> None:
-    with pytest.raises(IncompletePredictions, match=r"rank 0 wrote plan rows \[\(0, 16\)\], expected its share \[\(0, 40\)\]"):
+    with pytest.raises(IncompletePredictions, match=r"rows \[\(0, 16\)\], expected its share \[\(0, 40\)\]"):
         predict(model, 40, j2v.Writer(tmp_path / "out"), limit_predict_batches=2)
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -173,10 +183,10 @@ def test_ranks_of_a_launcher_commit_together(model: Any, tmp_path: Path, monkeyp
     monkeypatch.delenv("WORLD_SIZE")
     monkeypatch.delenv("RANK")
     predict(model, 5, j2v.Writer(tmp_path / "out"))  # fewer ranks: rank 1 is no more
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["_manifest.json", "rank-0.json", "rank-0.parquet"]
+    assert names(tmp_path / "out") == ["_manifest.json", "rank-0.json", "rank-0.parquet"]
 
 
-def test_rank_0_waits_for_the_others_and_names_them(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rank_0_waits_and_names_the_others(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(IncompletePredictions, match="ranks 1, 2 at fault") as error:
@@ -190,16 +200,15 @@ def test_a_launcher_resets_and_commits_by_itself(model: Any, tmp_path: Path) -> 
     writer = j2v.Writer(tmp_path / "out", commit=False, attempt="a")
     predict(model, 5, writer)
     assert writer.marker.attempt == "a"
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["rank-0.json", "rank-0.parquet", "rank-5.parquet"]
+    assert names(tmp_path / "out") == ["rank-0.json", "rank-0.parquet", "rank-5.parquet"]
 
 
 def test_batches_without_rows_are_refused(model: Any, tmp_path: Path) -> None:
     class Loader(lit.LightningDataModule):
         def predict_dataloader(self) -> Any:
-            return [model.encode([{"amount": 1.0}])]
+            return DataLoader([model.encode([{"amount": 1.0}])], batch_size=None)
 
-    trainer = lit.Trainer(accelerator="cpu", devices=1, callbacks=[j2v.Writer(tmp_path / "out")], logger=False,
-                          enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False)  # fmt: skip
+    trainer = lit.Trainer(callbacks=[j2v.Writer(tmp_path / "out")], **QUIET)
     with pytest.raises(Json2VecError, match=r"has no plan.*PolarsDataModule"):
         trainer.predict(model=model, datamodule=Loader(), return_predictions=False)
 
@@ -213,14 +222,13 @@ def test_options_are_checked(tmp_path: Path) -> None:
 
 
 def test_reset_keeps_what_others_own(tmp_path: Path) -> None:
-    names = ["_manifest.json", "rank-0.parquet", "rank-1.0.parquet", "rank-1.1.parquet.tmp", "rank-1.json", "rank-2.json",
-             "rejected-1.parquet", "rank-1.error.json", "notes.txt", "data.parquet"]  # fmt: skip
-    for name in names:
+    for name in ("_manifest.json", "rank-0.parquet", "rank-1.0.parquet", "rank-1.1.parquet.tmp", "rank-1.json",
+                 "rank-2.json", "rejected-1.parquet", "rank-1.error.json", "notes.txt", "data.parquet"):  # fmt: skip
         (tmp_path / name).write_text("{}")
     reset_folder(tmp_path, rank=1, world_size=2)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["data.parquet", "notes.txt", "rank-0.parquet", "rank-2.json"]
+    assert names(tmp_path) == ["data.parquet", "notes.txt", "rank-0.parquet", "rank-2.json"]
     reset_folder(tmp_path, rank=0, world_size=2)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["data.parquet", "notes.txt"]
+    assert names(tmp_path) == ["data.parquet", "notes.txt"]
 
 
 def test_ranks_of_one_torchrun_share_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

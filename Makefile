@@ -1,0 +1,64 @@
+# Everything runs in .venv, which is made from constraints.txt when it is first needed. `make` lists the targets.
+#   make demo PYTHON=python3.12     another Python (3.11 or later); remove .venv first if it was made by an older one
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+TORCH  := $(shell grep -E '^torch==' constraints.txt)
+DATA   := demo-data
+HOME_  := $(CURDIR)/$(DATA)/dagster_home
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo ui new-day test check test-faults bench bench-peer screenshot clean distclean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+$(STAMP): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) else \
+	  "Python 3.11 or later is needed; $(PYTHON) is " + v + ". Remedy: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --upgrade 'pip>=24'
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt $(TORCH) -e '.[demo,dev]'
+	@touch $@
+
+install: $(STAMP)  ## make .venv (done by the other targets when it is needed)
+
+demo: $(STAMP)  ## flights: shards, training, 7 days of proven predictions in DuckDB, scores
+	$(BIN)/python -m j2v_dagster.demo.run --data $(DATA)
+
+ui: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with the demo's runs (after `make demo`)
+	@test -f $(HOME_)/dagster.yaml || { echo 'Nothing to show yet. Remedy: make demo'; exit 1; }
+	DAGSTER_HOME=$(HOME_) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+new-day: $(STAMP)  ## write the shards of a day that the demo has not predicted: make new-day DAY=2013-02-08
+	$(BIN)/python -m j2v_dagster.demo.shards --root $(DATA)/shards --first $(or $(DAY),2013-02-08)
+
+test: $(STAMP)  ## the whole test suite, fault injection included
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## lint, types and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m pytest -m 'not slow and not faults'
+
+test-faults: $(STAMP)  ## only the fault injection: ranks killed, files deleted, bytes flipped
+	$(BIN)/python -m pytest tests/faults
+
+bench: $(STAMP)  ## rows/s of this project's prediction path
+	$(BIN)/python -m benchmarks.run
+
+bench-peer: $(STAMP)  ## the same workloads beside PyPI json2vec, in an environment of its own (needs Python 3.12)
+	$(MAKE) -C benchmarks/peer PYTHON_OURS=$(CURDIR)/$(BIN)/python
+
+screenshot: $(STAMP)  ## docs/images/asset-graph.png from the real UI (needs Chromium and `make demo`)
+	$(BIN)/python docs/tools/screenshot.py --data $(DATA)
+
+clean:  ## remove what the demo, the tests and the linters made
+	rm -rf $(DATA) .$(DATA)-*.tmp build dist lightning_logs .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './.git/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## clean, and .venv too
+	rm -rf $(VENV) *.egg-info

@@ -1,0 +1,101 @@
+"""The blocking checks of `prediction_rank_files`: one verification a partition, read four ways.
+
+Partitioned checks are a preview feature of Dagster 1.13, so they are built here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster import PreviewWarning
+
+if TYPE_CHECKING:
+    from json2vec.rank_files.verify import Finding, Report
+
+FINDINGS_OF_CHECK = {
+    "every_rank_file_present": ("files",),
+    "row_alignment": ("coverage", "inputs", "replay"),
+    "schema_matches_model": ("schema",),
+    "values_valid": ("values",),
+}
+ALL_FINDINGS = tuple(name for names in FINDINGS_OF_CHECK.values() for name in names)
+_REMEDY = "Remedy: see the finding's own; materializing prediction_rank_files again repairs damaged or missing files."
+_RULES = {
+    "every_rank_file_present": "Rule: the attempt's folder holds exactly the files of its manifest, with their sizes "
+    "and SHA-256; no rank is missing and no file is stale. Found by: finding `files`. ",
+    "row_alignment": "Rule: every row of the input snapshot was predicted or rejected exactly once (`coverage`), lies "
+    "beside its own inputs (`inputs`), and predicting a random sample again gives the stored values (`replay`). ",
+    "schema_matches_model": "Rule: all rank files have one schema, the one that the model and the inputs imply. Found "
+    "by: finding `schema`. ",
+    "values_valid": "Rule: probabilities are finite, in [0, 1] and sum to 1; embeddings have unit length; labels are "
+    "in the vocabulary. Found by: finding `values`. ",
+}
+
+
+def build_check_specs(asset: dg.AssetKey, partitions_def: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
+    """The four specs, partitioned as the asset is; else the last partition would speak for all."""
+    with warnings.catch_warnings():
+        # The preview is what this project builds on; dagster is pinned to 1.13 for it.
+        warnings.simplefilter("ignore", PreviewWarning)
+        return [
+            dg.AssetCheckSpec(
+                name, asset=asset, blocking=True, partitions_def=partitions_def, description=_RULES[name] + _REMEDY
+            )
+            for name in FINDINGS_OF_CHECK
+        ]
+
+
+def check_results(
+    report: Report, *, asset: dg.AssetKey, require: Sequence[str] = ALL_FINDINGS
+) -> Iterator[dg.AssetCheckResult]:
+    """One result a check. A check passes when each of its findings passed, or could not be proven and is not required.
+
+    Args:
+        report: of `json2vec.rank_files.verify.verify_predictions`.
+        require: findings that must be proven.
+    """
+    for check, names in FINDINGS_OF_CHECK.items():
+        findings = [report.finding(name) for name in names if name in require or _has(report, name)]
+        failed = [one for one in findings if one.passed is False or (one.passed is None and one.name in require)]
+        described = failed or findings
+        yield dg.AssetCheckResult(
+            passed=not failed,
+            asset_key=asset,
+            check_name=check,
+            description="\n".join(_sentence(one) for one in described) or f"not required: {', '.join(names)}",
+            metadata=_metadata(findings, report),
+        )
+
+
+def incomplete_results(reason: str, *, asset: dg.AssetKey) -> Iterator[dg.AssetCheckResult]:
+    """All checks failed because the folder is not complete; ``reason`` is the error's own text."""
+    for check in FINDINGS_OF_CHECK:
+        yield dg.AssetCheckResult(passed=False, asset_key=asset, check_name=check, description=reason)
+
+
+def _has(report: Report, name: str) -> bool:
+    return any(one.name == name for one in report.findings)
+
+
+def _sentence(finding: Finding) -> str:
+    state = {True: "passed", False: "failed", None: "not proven"}[finding.passed]
+    text = f"{finding.name} {state}: expected {finding.expected}; found {finding.found}."
+    if finding.passed is True:
+        return text
+    examples = f" For example: {'; '.join(finding.examples[:5])}." if finding.examples else ""
+    return f"{text}{examples} Remedy: {finding.remedy}"
+
+
+def _metadata(findings: Sequence[Finding], report: Report) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"rows": report.rows, "path": dg.MetadataValue.path(str(report.path))}
+    for finding in findings:
+        metadata[f"{finding.name}_expected"] = finding.expected
+        metadata[f"{finding.name}_found"] = finding.found
+        for name, count in finding.counts.items():
+            metadata[f"{finding.name}_{name}"] = int(count)
+        if finding.examples:
+            metadata[f"{finding.name}_examples"] = list(finding.examples[:20])
+    return metadata

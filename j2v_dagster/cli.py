@@ -1,0 +1,86 @@
+"""``j2v-dagster``: verify a prediction folder, or run the demo. Imports neither torch nor dagster before it must."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+FINDINGS = ("files", "coverage", "inputs", "schema", "values", "replay")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="j2v-dagster", description="Batch inference that proves it lost no row.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    verify = commands.add_parser(
+        "verify", help="prove a prediction folder complete and right; exit status 0 if it is, 1 if not"
+    )
+    verify.add_argument("path", help="an attempt folder, or a partition folder with _current.json")
+    verify.add_argument("--inputs", metavar="ROOT", help="where the input files are now; default: the manifest's root")
+    verify.add_argument("--model", metavar="CKPT", help="checkpoint; without it, replay is not proven")
+    verify.add_argument(
+        "--require", nargs="+", choices=FINDINGS, metavar="FINDING",
+        help=f"findings that must be proven: {', '.join(FINDINGS)}; default: all, but only those that need no model "
+        "where --model is not given",
+    )  # fmt: skip
+    verify.add_argument("--sample", type=int, default=64, help="rows to predict again (default: 64)")
+    verify.add_argument("--json", action="store_true", help="print the report as JSON")
+    verify.set_defaults(run=run_verify)
+
+    demo = commands.add_parser("demo", help="the flights example, from raw data to a table", add_help=False)
+    demo.add_argument("arguments", nargs=argparse.REMAINDER)
+    demo.set_defaults(run=run_demo)
+    return parser
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Print the report; 0 if it passed, 1 if not."""
+    from json2vec.rank_files.verify import verify_predictions
+
+    from json2vec.errors import Json2VecError
+
+    require = tuple(options.require or (FINDINGS if options.model else ("files", "coverage", "inputs")))
+    try:
+        report = verify_predictions(
+            resolve_attempt(options.path),
+            inputs=options.inputs,
+            model=options.model,
+            require=require,
+            sample=options.sample,
+        )
+    except Json2VecError as exc:
+        if options.json:
+            print(json.dumps({"path": options.path, "passed": False, "error": str(exc)}))
+        else:
+            print(f"error: {exc}", file=sys.stderr)
+        return 1
+    print(json.dumps(report.to_json(), indent=2) if options.json else report.summary())
+    return 0 if report.passed else 1
+
+
+def resolve_attempt(path: str) -> str:
+    """The attempt that a partition's ``_current.json`` points to; any other path as it is."""
+    pointer = Path(path, "_current.json")
+    if Path(path, "_manifest.json").exists() or not pointer.is_file():
+        return path
+    return str(Path(path, "attempts", json.loads(pointer.read_text())["attempt"]))
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """Hand over to the demo."""
+    from j2v_dagster.demo.run import main as demo
+
+    return demo(options.arguments) or 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    options = build_parser().parse_args(arguments)
+    return options.run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The code location that workspace.yaml names: pipelines from the YAML file in ``J2V_DEFS``, the demo's by default.
+
+    pipelines:
+      - name: flights
+        inputs: ${DATA:-data}/shards        # environment variables, with a default
+        partitions: {kind: daily, start: 2013-01-01}
+        ...                                 # every key is an option of build_prediction_pipeline
+
+Relative paths (``inputs``, ``checkpoint``, ``output``, ``warehouse``) are relative to ``J2V_HOME`` where that is set,
+else to the YAML file's folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from j2v_dagster.pipeline import OPTIONS, build_prediction_pipeline
+from j2v_dagster.translator import PredictionTranslator
+
+DEFS_VARIABLE = "J2V_DEFS"
+HOME_VARIABLE = "J2V_HOME"
+DEMO_DEFS = Path(__file__).parent / "demo" / "defs.yaml"
+_PATHS = ("inputs", "checkpoint", "output")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class DefinitionsFileError(ValueError):
+    """A YAML file of pipelines that cannot be meant."""
+
+
+def pipelines_from_yaml(path: str | os.PathLike[str]) -> dg.Definitions:
+    """The definitions of every pipeline in a YAML file.
+
+    Raises:
+        DefinitionsFileError: no file, no YAML, an unknown key, an unset variable, or two pipelines of one name.
+    """
+    where = Path(path).absolute()
+    try:
+        content = yaml.safe_load(where.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise DefinitionsFileError(
+            f"cannot read {where}: {exc.strerror}. Remedy: set {DEFS_VARIABLE} to your pipelines' YAML file"
+        ) from exc
+    except yaml.YAMLError as exc:
+        raise DefinitionsFileError(f"{where} is not YAML: {exc}") from exc
+    pipelines = content.get("pipelines") if isinstance(content, dict) else None
+    if not isinstance(pipelines, list) or set(content) != {"pipelines"}:
+        raise DefinitionsFileError(f"{where}: expected one key, pipelines, with a list of pipelines below it")
+    home = Path(os.environ.get(HOME_VARIABLE) or where.parent).absolute()
+    built: dict[str, dg.Definitions] = {}
+    for number, options in enumerate(pipelines):
+        place = f"{where}, pipeline {number + 1}"
+        if not isinstance(options, dict) or not isinstance(options.get("name"), str):
+            raise DefinitionsFileError(f"{place}: expected a mapping with a name")
+        if options["name"] in built:
+            raise DefinitionsFileError(f"{place}: the name {options['name']!r} is taken already")
+        built[options["name"]] = build_prediction_pipeline(**resolve_options(options, home=home, where=place))
+    return dg.Definitions.merge(*built.values()) if built else dg.Definitions()
+
+
+def resolve_options(options: Mapping[str, Any], *, home: Path, where: str) -> dict[str, Any]:
+    """Plain values as `build_prediction_pipeline` takes them: variables filled in, paths made absolute.
+
+    Raises:
+        DefinitionsFileError: an unknown key or an unset variable without a default; names ``where``.
+    """
+    if unknown := sorted(set(options) - set(OPTIONS)):
+        raise DefinitionsFileError(f"{where}: unknown keys {unknown}; expected some of {sorted(OPTIONS)}")
+    resolved: dict[str, Any] = _fill(dict(options), where)
+    for key in _PATHS:
+        if isinstance(resolved.get(key), str):
+            resolved[key] = _absolute(resolved[key], home)
+    warehouse = resolved.get("warehouse")
+    if isinstance(warehouse, str):
+        resolved["warehouse"] = _absolute(warehouse, home)
+    elif isinstance(warehouse, dict) and isinstance(warehouse.get("path"), str):
+        resolved["warehouse"] = {**warehouse, "path": _absolute(warehouse["path"], home)}
+    if isinstance(resolved.get("translator"), str):
+        resolved["translator"] = load_translator(resolved["translator"])
+    return resolved
+
+
+def load_translator(path: str) -> PredictionTranslator:
+    """An instance of the `PredictionTranslator` subclass at ``module:Class``.
+
+    Raises:
+        DefinitionsFileError: not of that form, or no such class.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(import_module(module), name)()
+    except (ImportError, AttributeError, TypeError, ValueError) as exc:
+        raise DefinitionsFileError(f"translator {path!r}: {exc}; expected module:Class") from exc
+    if not isinstance(found, PredictionTranslator):
+        raise DefinitionsFileError(f"translator {path!r} is a {type(found).__name__}; expected a PredictionTranslator")
+    return found
+
+
+def _absolute(path: str, home: Path) -> str:
+    return path if "://" in path else str((home / Path(path).expanduser()).resolve())
+
+
+def _fill(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _fill(one, where) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_fill(one, where) for one in value]
+    if not isinstance(value, str):
+        return value
+
+    def variable(found: re.Match[str]) -> str:
+        name, default = found.groups()
+        content = os.environ.get(name) or default
+        if content is None:
+            raise DefinitionsFileError(f"{where}: environment variable {name} is not set and has no default")
+        return content
+
+    return _VARIABLE.sub(variable, value)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The pipelines of ``J2V_DEFS``, each run in one process: a partition's steps follow one another anyway, and a new
+    process for each would cost seconds. Read when Dagster asks, not when this module is imported."""
+    return dg.Definitions.merge(
+        pipelines_from_yaml(os.environ.get(DEFS_VARIABLE) or DEMO_DEFS),
+        dg.Definitions(executor=dg.in_process_executor),
+    )

@@ -1,0 +1,119 @@
+"""The demo's Dagster side: a persistent instance, one run a day, and a sensor that knows which days are done."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from j2v_dagster.attempts import PartitionOutput, seal
+from j2v_dagster.demo.report import count_rows
+from j2v_dagster.execution import checkpoint_sha256
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+DATA_VARIABLE = "J2V_DEMO_DATA"  # demo/defs.yaml reads it
+SENSOR = "flights_shards"
+WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
+
+
+class DemoRunFailed(RuntimeError):
+    """A Dagster run of the demo that did not succeed."""
+
+
+def open_instance(data: Path) -> dg.DagsterInstance:
+    """The demo's persistent Dagster instance; it becomes this process's DAGSTER_HOME."""
+    import dagster as dg
+
+    home = data / "dagster_home"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "dagster.yaml").write_text(Path(__file__).with_name("dagster.yaml").read_text())
+    os.environ["DAGSTER_HOME"] = str(home)
+    os.environ[DATA_VARIABLE] = str(data)
+    return dg.DagsterInstance.get()
+
+
+def predict_days(data: Path, days: Iterable[date], instance: dg.DagsterInstance) -> None:
+    """One Dagster run a day: freeze the shards, predict on two ranks, check, load.
+
+    Raises:
+        DemoRunFailed: names the run, the day and the error.
+    """
+    import torch
+
+    from j2v_dagster.definitions import DEMO_DEFS, pipelines_from_yaml
+
+    # The checks predict a sample again in this process: too little work to share among threads.
+    torch.set_num_threads(1)
+    job = pipelines_from_yaml(DEMO_DEFS).resolve_job_def("flights_predict")
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    for day in days:
+        result = job.execute_in_process(
+            partition_key=str(day), instance=instance, run_config=quiet, raise_on_error=False
+        )
+        if not result.success:
+            failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+            why = "; ".join(_message(one.error) for one in failures)
+            raise DemoRunFailed(f"run {result.run_id} of {day} failed: {why}. Remedy: see it in the UI (make ui)")
+
+
+def is_done(data: Path, day: date) -> bool:
+    """Whether the day's published attempt is of its shards as they are and of the checkpoint, and is loaded."""
+    from j2v_dagster.shards import ShardSource
+    from json2vec.data.snapshot import Snapshot
+    from json2vec.errors import IncompletePredictions
+
+    output = PartitionOutput.of(data / "predictions", str(day), "dt={partition}")
+    current = output.current()
+    attempts = [one for one in output.attempts() if current and one.name == current["attempt"]]
+    if not attempts:
+        return False
+    try:
+        sealed = seal(attempts[0])
+    except IncompletePredictions:
+        return False
+    job = json.loads(attempts[0].job_path.read_text())
+    shards = ShardSource(inputs=str(data / "shards")).snapshot(str(day))
+    return (
+        job["checkpoint_sha256"] == checkpoint_sha256(data / "model.ckpt")
+        and Snapshot.from_json(sealed.manifest.snapshot).digest == shards.digest
+        and count_rows(data / "warehouse.duckdb", str(day)) == sealed.manifest.rows
+    )
+
+
+def prime_sensor(data: Path, days: Sequence[date], instance: dg.DagsterInstance) -> None:
+    """Let the sensor know the days that are done, before it is switched on for the first time: else it would begin by
+    asking for all of them again."""
+    from dagster._core.definitions.run_request import InstigatorType
+
+    known = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    if any(state.instigator_name == SENSOR for state in known) or not WORKSPACE.exists():
+        return
+    command = [
+        sys.executable, "-m", "dagster", "sensor", "cursor", SENSOR, "--set", sensor_cursor(data, days),
+        "-w", str(WORKSPACE),
+    ]  # fmt: skip
+    subprocess.run(command, cwd=WORKSPACE.parent, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def sensor_cursor(data: Path, days: Sequence[date]) -> str:
+    """The sensor's cursor once it has seen the shards of ``days`` as they are."""
+    from j2v_dagster.sensors import Cursor
+    from j2v_dagster.shards import ShardSource, list_folders
+    from json2vec.stores import open_store
+
+    source, names = ShardSource(inputs=str(data / "shards")), {f"dt={day}" for day in days}
+    folders = list_folders(source, open_store(source.inputs))
+    return Cursor({folder.name: folder.digest[:16] for folder in folders if folder.name in names}).dumps()
+
+
+def _message(error: Any) -> str:
+    if error is None:
+        return "unknown error"
+    return str((error.cause or error).message).strip()

@@ -1,0 +1,269 @@
+"""One attempt at one partition: preflight, launch, watch, commit. Knows no Dagster but a logger."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from j2v_dagster.attempts import Attempt, file_sha256
+from j2v_dagster.launchers.base import LAUNCHER_RANK, Launcher, Status
+from json2vec.errors import CheckpointError, IncompletePredictions, Json2VecError, StoreError
+
+if TYPE_CHECKING:
+    from json2vec.data.snapshot import Snapshot
+    from json2vec.predict import PredictJob
+    from json2vec.rank_files.manifest import Manifest
+
+_POLL_S = 0.2
+_LINES_PER_MESSAGE = 50
+
+
+class RanksFailed(Json2VecError):
+    """Ranks that did not end well; the message names them, their errors and their logs."""
+
+    def __init__(self, message: str, *, ranks: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.ranks = ranks
+
+
+def checkpoint_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 (hex) of a checkpoint file, read without torch.
+
+    Raises:
+        json2vec.errors.CheckpointError: it is missing, empty or cannot be read.
+    """
+    try:
+        if os.path.getsize(path) == 0:
+            raise CheckpointError(f"checkpoint {path} is empty. Remedy: save the model again")
+        return file_sha256(path)
+    except OSError as exc:
+        raise CheckpointError(
+            f"cannot read checkpoint {path}: {exc.strerror}. Remedy: train and save the model, or correct the path"
+        ) from exc
+
+
+def check_free_space(folder: str | os.PathLike[str], snapshot: Snapshot, *, min_free_bytes: int) -> None:
+    """Refuse to start where the disk holds less than twice the input's bytes plus ``min_free_bytes``.
+
+    Raises:
+        json2vec.errors.StoreError: says how many bytes there are and how many are wanted.
+    """
+    wanted = 2 * sum(snapshot.files["size"].to_pylist()) + min_free_bytes
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise StoreError(
+            f"{folder} has {free:,} bytes free; expected at least {wanted:,} (twice the input and min_free_bytes). "
+            "Remedy: make room with `j2v-dagster clean`, or write elsewhere"
+        )
+
+
+@dataclass
+class _Watched:
+    """What is known of one rank while it runs."""
+
+    rows: int = 0
+    of: int | None = None
+    rows_per_s: float = 0.0
+    moved: float = field(default_factory=time.monotonic)
+
+
+def run_ranks(
+    launcher: Launcher,
+    attempt: Attempt,
+    *,
+    ranks: int,
+    rank_timeout_s: float,
+    log: logging.Logger,
+    report_every_s: float = 5.0,
+) -> None:
+    """Start the ranks of ``attempt``'s job and wait until all have ended well. Whatever else happens, an interrupt as
+    well, none of them is left running.
+
+    Args:
+        rank_timeout_s: seconds without progress (rows, or any other line) after which a rank counts as hung.
+        log: gets the ranks' lines and, every ``report_every_s`` seconds, their progress.
+
+    Raises:
+        RanksFailed: a rank failed, was killed or hung; names it, its exit code or signal, its error and its log.
+    """
+    handle = launcher.submit(str(attempt.job_path), ranks=ranks, log_folder=str(attempt.log_folder))
+    try:
+        watched = {rank: _Watched() for rank in range(ranks)}
+        since: dict[int, int] = {}
+        reported = time.monotonic()
+        while True:
+            status = launcher.status(handle)  # before the logs, so that the last lines are read as well
+            _drain(launcher, handle, since, watched, log)
+            if status.state != "running":
+                break
+            now = time.monotonic()
+            if now - reported >= report_every_s:
+                reported = now
+                log.info(_progress(watched))
+            for rank, one in watched.items():
+                if now - one.moved > rank_timeout_s and not (attempt.path / f"rank-{rank}.json").exists():
+                    launcher.cancel(handle)
+                    _drain(launcher, handle, since, watched, log)
+                    raise RanksFailed(
+                        f"rank {rank} made no progress for {rank_timeout_s:g} s (rows {one.rows} of "
+                        f"{'unknown' if one.of is None else one.of}); every rank was ended. Log: "
+                        f"{attempt.log_folder / f'rank-{rank}.log'}. Remedy: see where it hangs, or raise "
+                        "rank_timeout_s",
+                        ranks=(rank,),
+                    )
+            time.sleep(_POLL_S)
+        log.info(_progress(watched))
+        if status.state != "succeeded":
+            raise failure(attempt, status, ranks)
+    finally:
+        launcher.cancel(handle)
+
+
+def failure(attempt: Attempt, status: Status, ranks: int) -> RanksFailed:
+    """The error of a job that did not succeed, from its exit codes, error files and logs."""
+    errors = {rank: error for rank in range(ranks) if (error := _error_file(attempt.path / f"rank-{rank}.error.json"))}
+    # torchrun ends the others with SIGTERM once one rank failed: they are not to blame.
+    victims = {rank for rank, error in errors.items() if error.get("error") in ("SystemExit", "KeyboardInterrupt")}
+    victims |= {rank for rank, code in status.exit_codes.items() if code in (0, -15, 128 + 15)}
+    guilty = [rank for rank in dict.fromkeys([*status.exit_codes, *errors]) if rank not in victims]
+    guilty = guilty or [rank for rank in status.exit_codes if status.exit_codes[rank]]
+    parts = []
+    for rank in guilty:
+        ended = _ended(status.exit_codes.get(rank))
+        error = errors.get(rank)
+        said = f": {error.get('error')}: {error.get('message')}" if error else " and left no message"
+        parts.append(f"rank {rank} {ended}{said} (log: {attempt.log_folder / f'rank-{rank}.log'})")
+    text = "; ".join(parts) or f"{status.message}{_tail(attempt.log_folder / 'launcher.log')}"
+    return RanksFailed(
+        f"attempt {attempt.name}: {text}. Nothing was committed; the table keeps its rows. "
+        f"Remedy: mend the cause and run again. All logs: {attempt.log_folder}",
+        ranks=tuple(guilty),
+    )
+
+
+def commit(attempt: Attempt, job: PredictJob) -> Manifest:
+    """Write the manifest once every rank has ended.
+
+    Raises:
+        json2vec.errors.IncompletePredictions: a marker is missing or does not match the plan.
+    """
+    from json2vec.predict import plan_job
+    from json2vec.rank_files.commit import commit_predictions
+
+    return commit_predictions(attempt.path, plan_job(job), attempt=attempt.name, settings=job.settings())
+
+
+def rank_table(attempt: Attempt, world_size: int) -> list[dict[str, Any]]:
+    """Per rank: rows, rejected rows, files, bytes, seconds and rows a second, from the markers.
+
+    Raises:
+        json2vec.errors.IncompletePredictions: a marker is missing; names the rank.
+    """
+    table = []
+    for rank in range(world_size):
+        path = attempt.path / f"rank-{rank}.json"
+        try:
+            marker = _marker(path)
+        except FileNotFoundError:
+            raise IncompletePredictions(f"rank {rank} left no marker: {path} is missing", ranks=[rank]) from None
+        seconds = max((marker.finished - marker.started).total_seconds(), 1e-9)
+        table.append(
+            {
+                "rank": rank,
+                "rows": marker.rows,
+                "rejected": marker.rejected_rows,
+                "files": len(marker.files),
+                "bytes": sum(file.bytes for file in marker.files),
+                "seconds": round(seconds, 3),
+                "rows_per_s": round(marker.rows / seconds, 1),
+            }
+        )
+    return table
+
+
+def _marker(path: Path) -> Any:
+    from json2vec.rank_files.manifest import Marker, parse_document
+
+    return parse_document(Marker, path.read_bytes(), str(path))
+
+
+def _drain(
+    launcher: Launcher, handle: str, since: dict[int, int], watched: dict[int, _Watched], log: logging.Logger
+) -> None:
+    """Take in the lines printed since the last call; one message a rank, not a line (an event costs 20 ms)."""
+    lines: dict[int, list[str]] = {}
+    for line in launcher.logs(handle, since=dict(since)):
+        since[line.rank] = line.offset
+        one = watched.get(line.rank)
+        progress = _parse_progress(line.text)
+        if one is None or progress is None:
+            lines.setdefault(line.rank, []).append(line.text)
+            if one is not None:
+                one.moved = time.monotonic()
+            continue
+        # A hung rank may go on printing the same number from another thread.
+        if progress["rows"] != one.rows or one.of is None:
+            one.moved = time.monotonic()
+        one.rows, one.of = int(progress["rows"]), int(progress["of"])
+        one.rows_per_s = float(progress.get("rows_per_s") or 0.0)
+    for rank, texts in lines.items():
+        name = "torchrun" if rank == LAUNCHER_RANK else f"rank {rank}"
+        more = len(texts) - _LINES_PER_MESSAGE
+        shown = "\n".join(texts[-_LINES_PER_MESSAGE:])
+        log.info(f"{name}: {f'({more} earlier lines are in its log only) ' if more > 0 else ''}{shown}")
+
+
+def _parse_progress(text: str) -> dict[str, Any] | None:
+    if not text.startswith("{"):
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    known = isinstance(value, dict) and value.get("j2v") == "progress" and {"rows", "of"} <= value.keys()
+    return value if known else None
+
+
+def _progress(watched: Mapping[int, _Watched]) -> str:
+    rows, of = sum(one.rows for one in watched.values()), sum(one.of or 0 for one in watched.values())
+    speed = sum(one.rows_per_s for one in watched.values())
+    ranks = ", ".join(f"rank {rank}: {one.rows:,}/{one.of or 0:,}" for rank, one in watched.items())
+    if any(one.of is None for one in watched.values()):
+        return f"ranks are starting ({ranks})"
+    eta = f", {max(of - rows, 0) / speed:.0f} s to go" if speed > 0 and rows < of else ""
+    return f"{rows:,} of {of:,} rows, {speed:,.0f} rows/s{eta} ({ranks})"
+
+
+def _error_file(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _ended(code: int | None) -> str:
+    import signal
+
+    if code is None:
+        return "failed"
+    if code < 0:
+        try:
+            return f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        except ValueError:
+            return f"was killed by signal {-code}"
+    return f"ended with exit code {code}"
+
+
+def _tail(path: Path, size: int = 2000) -> str:
+    try:
+        return ":\n" + path.read_bytes()[-size:].decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,176 @@
+"""Ranks on this machine, started by torchrun and ended together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from j2v_dagster.launchers.base import LAUNCHER_RANK, LogLine, Status
+from j2v_dagster.launchers.rank import LOG_FOLDER_VARIABLE
+from j2v_dagster.launchers.supervise import EXIT_FILE, LAUNCHER_LOG, descendants
+
+_SCRUBBED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+class TorchrunLauncher:
+    """``torchrun --standalone`` below a supervisor process that ends every rank when the job or its submitter ends.
+
+    Args:
+        module: what every rank runs with ``python -m MODULE JOB.json``.
+        grace_s: seconds between SIGINT, SIGTERM and SIGKILL when a job is cancelled.
+        threads: OMP_NUM_THREADS of each rank; default: the CPUs of this process over the ranks, at least 1.
+    """
+
+    def __init__(self, *, module: str = "json2vec.predict", grace_s: float = 5.0, threads: int | None = None) -> None:
+        self.module = module
+        self.grace_s = grace_s
+        self.threads = threads
+        # The pipes to our supervisors: a job lives as long as its pipe stays open in this process.
+        self._supervisors: dict[int, subprocess.Popen[bytes]] = {}
+
+    def submit(self, job_path: str, *, ranks: int, log_folder: str) -> str:
+        """Start ``ranks`` processes; returns a handle (JSON: supervisor's process id and start, log folder, ranks).
+
+        Args:
+            job_path: local path of the job.
+            ranks: number of processes on this machine.
+            log_folder: local folder for ``rank-N.log``, ``launcher.log`` and ``exit.json``; made if absent.
+        """
+        if ranks < 1:
+            raise ValueError(f"ranks is {ranks}; expected at least 1")
+        folder = Path(log_folder).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / EXIT_FILE).unlink(missing_ok=True)
+        torchrun = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks),
+            "--max-restarts", "0", "--log-dir", str(folder / "torchrun"),
+            "-m", "j2v_dagster.launchers.rank", self.module, os.path.abspath(job_path),
+        ]  # fmt: skip
+        with open(folder / LAUNCHER_LOG, "ab") as log:
+            supervisor = subprocess.Popen(
+                [sys.executable, "-m", "j2v_dagster.launchers.supervise", str(folder), str(self.grace_s), *torchrun],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=self.environment(ranks, str(folder)),
+                start_new_session=True,
+            )
+        self._supervisors[supervisor.pid] = supervisor
+        return json.dumps(
+            {"pid": supervisor.pid, "started": _started(supervisor.pid), "log_folder": str(folder), "ranks": ranks}
+        )
+
+    def environment(self, ranks: int, log_folder: str) -> dict[str, str]:
+        """The ranks' environment: ours without Dagster Pipes (the ranks must not open it) and without another
+        launcher's ranks, importing what this process can import."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DAGSTER_PIPES_", "TORCHELASTIC_")) and name not in _SCRUBBED
+        }
+        threads = self.threads or max(1, _cpus() // ranks)
+        return {
+            **kept,
+            "OMP_NUM_THREADS": str(threads),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+            LOG_FOLDER_VARIABLE: log_folder,
+        }
+
+    def status(self, handle: str) -> Status:
+        """How the job fares; works in any process of this machine."""
+        job = json.loads(handle)
+        if (process := self._supervisors.get(job["pid"])) is not None:
+            process.poll()  # reaps it
+        ended = _alive(job) is False  # asked before the file is read: it may appear in between
+        try:
+            result = json.loads(Path(job["log_folder"], EXIT_FILE).read_text())
+        except FileNotFoundError:
+            if not ended:
+                return Status("running")
+            return Status(
+                "failed", message="the supervisor of the ranks died without a word; the kernel ended the ranks"
+            )
+        self._forget(job["pid"])
+        if result["cancelled"]:
+            return Status("cancelled", message="the ranks were ended on request")
+        if result["exit_code"] == 0:
+            return Status("succeeded", exit_codes=dict.fromkeys(range(job["ranks"]), 0))
+        codes = {int(rank): code for rank, code in result["failed_ranks"].items()}
+        return Status("failed", exit_codes=codes, message=f"torchrun ended with exit code {result['exit_code']}")
+
+    def logs(self, handle: str, *, since: dict[int, int]) -> Iterator[LogLine]:
+        """Complete lines after ``since``; rank `LAUNCHER_RANK` is torchrun itself."""
+        job = json.loads(handle)
+        for rank in (*range(job["ranks"]), LAUNCHER_RANK):
+            path = Path(job["log_folder"], LAUNCHER_LOG if rank == LAUNCHER_RANK else f"rank-{rank}.log")
+            if not path.exists():
+                continue
+            with open(path, "rb") as file:
+                offset = since.get(rank, 0)
+                file.seek(offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    offset += len(line)
+                    yield LogLine(rank, offset, line.decode(errors="replace").rstrip("\r\n"))
+
+    def cancel(self, handle: str) -> None:
+        """End every process of the job: SIGINT, SIGTERM, SIGKILL, ``grace_s`` seconds apart."""
+        job = json.loads(handle)
+        if _alive(job):
+            try:
+                os.kill(job["pid"], signal.SIGTERM)
+            except ProcessLookupError:
+                return self._forget(job["pid"])
+            deadline = time.monotonic() + 3 * self.grace_s + 5.0
+            while _alive(job) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if _alive(job):  # a supervisor that hangs: kill from the leaves up
+                for pid in [*reversed(descendants(job["pid"])), job["pid"]]:
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except ProcessLookupError:
+                        continue
+        return self._forget(job["pid"])
+
+    def _forget(self, pid: int) -> None:
+        if (process := self._supervisors.pop(pid, None)) is not None:
+            if process.stdin is not None:
+                process.stdin.close()
+            process.wait()
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        return Path("/proc", str(pid), "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _started(pid: int) -> str:
+    """When a process started, in clock ticks since boot: tells a process from a later one with the same id."""
+    fields = _stat(pid)
+    return fields[19] if fields else ""
+
+
+def _alive(job: dict[str, object]) -> bool:
+    pid = int(str(job["pid"]))
+    if os.path.isdir("/proc/self"):
+        fields = _stat(pid)
+        return fields is not None and fields[0] not in "ZX" and fields[19] == job["started"]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,142 @@
+"""Partitions from plain configuration, and the one function that turns a partition key into a folder name.
+
+A partition is a folder below the pipeline's inputs, for example ``dt=2013-01-20/`` for the key ``2013-01-20`` and the
+template ``dt={partition}``. Keys come from people and from bucket listings, so they are never trusted as paths.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import quote, unquote
+
+import dagster as dg
+
+MAX_FOLDER_BYTES = 200
+"""Longest folder name made of a key, in UTF-8 bytes: most file systems end at 255, and temporary names add some."""
+
+PLACEHOLDER = "{partition}"
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\%]")
+
+
+class PartitionKeyError(ValueError):
+    """A partition key that cannot be a folder."""
+
+
+def partition_folder(key: str, template: str = "dt={partition}") -> str:
+    """The folder of a partition, relative to the root of inputs or outputs.
+
+    Slashes, backslashes, percent signs, control characters and a leading dot are percent-encoded, so that two keys
+    never share a folder and no key leaves the root; every other character stays as it is.
+
+    Args:
+        key: the partition key.
+        template: a relative folder with ``{partition}`` exactly once, in its last part.
+
+    Raises:
+        PartitionKeyError: an empty key, one with a NUL, or one whose folder is longer than `MAX_FOLDER_BYTES` bytes.
+        ValueError: a template that cannot be meant.
+    """
+    check_template(template)
+    if not key or "\0" in key:
+        raise PartitionKeyError(
+            f"partition key {key!r} is empty or holds a NUL character; expected text that can name a folder. "
+            "Remedy: choose another key"
+        )
+    encoded = _UNSAFE.sub(lambda found: quote(found.group(), safe=""), key)
+    if encoded.startswith("."):
+        encoded = "%2E" + encoded[1:]
+    # A key of dots alone is harmless behind a prefix, but the template may be the placeholder alone.
+    folder = template.replace(PLACEHOLDER, encoded)
+    length = len(folder.rpartition("/")[2].encode())
+    if length > MAX_FOLDER_BYTES:
+        raise PartitionKeyError(
+            f"partition key {key[:40]!r}... makes a folder name of {length} bytes; expected at most "
+            f"{MAX_FOLDER_BYTES}. Remedy: choose a shorter key"
+        )
+    return folder
+
+
+def partition_of(folder: str, template: str = "dt={partition}") -> str | None:
+    """The key whose `partition_folder` is ``folder``; None where there is no such key."""
+    check_template(template)
+    before, _, after = template.partition(PLACEHOLDER)
+    if not (folder.startswith(before) and folder.endswith(after) and len(folder) > len(before) + len(after)):
+        return None
+    key = unquote(folder[len(before) : len(folder) - len(after)])
+    try:
+        return key if partition_folder(key, template) == folder else None
+    except PartitionKeyError:
+        return None
+
+
+def check_template(template: str) -> None:
+    """Raise ValueError unless ``template`` is a relative folder with the placeholder once, in its last part."""
+    parts = template.split("/")
+    if (
+        template.count(PLACEHOLDER) != 1
+        or PLACEHOLDER not in parts[-1]
+        or any(part in ("", ".", "..") for part in parts)
+    ):
+        raise ValueError(
+            f"folder template {template!r}: expected a relative folder that holds {PLACEHOLDER} exactly once, in its "
+            "last part, such as 'dt={partition}'"
+        )
+
+
+def build_partitions(config: Mapping[str, Any] | dg.PartitionsDefinition, *, name: str) -> dg.PartitionsDefinition:
+    """A partitions definition from plain values.
+
+    Args:
+        config: a ready definition, or a mapping with ``kind`` and
+
+            - ``daily``: ``start`` (date), optional ``end`` (date, exclusive), ``timezone`` (default UTC);
+            - ``hourly``: ``start`` (``YYYY-MM-DD-HH:MM``), optional ``end`` (exclusive), ``timezone``;
+            - ``static``: ``keys``, a list of strings;
+            - ``dynamic``: optional ``name`` (default: the pipeline's name); keys are added by the sensor or by hand.
+        name: the pipeline's name.
+
+    Raises:
+        ValueError: an unknown kind or option, or one that is missing.
+    """
+    if isinstance(config, dg.PartitionsDefinition):
+        return config
+    options = dict(config)
+    kind = options.pop("kind", None)
+    allowed = {
+        "daily": {"start", "end", "timezone"},
+        "hourly": {"start", "end", "timezone"},
+        "static": {"keys"},
+        "dynamic": {"name"},
+    }
+    if kind not in allowed:
+        raise ValueError(f"partitions of pipeline {name!r}: kind is {kind!r}; expected one of {sorted(allowed)}")
+    unknown = sorted(set(options) - allowed[kind])
+    required = {"daily": "start", "hourly": "start", "static": "keys"}.get(kind)
+    if unknown or (required and required not in options):
+        raise ValueError(
+            f"partitions of pipeline {name!r}: kind {kind!r} takes {sorted(allowed[kind])}"
+            f"{f', {required} is required' if required else ''}; got {sorted(options)}"
+        )
+    if kind == "static":
+        keys = [str(key) for key in options["keys"]]
+        for key in keys:
+            partition_folder(key)
+        return dg.StaticPartitionsDefinition(keys)
+    if kind == "dynamic":
+        return dg.DynamicPartitionsDefinition(name=options.get("name", name))
+    window = dg.DailyPartitionsDefinition if kind == "daily" else dg.HourlyPartitionsDefinition
+    return window(
+        start_date=_moment(options["start"], kind),
+        end_date=_moment(options["end"], kind) if options.get("end") is not None else None,
+        timezone=options.get("timezone", "UTC"),
+    )
+
+
+def _moment(value: Any, kind: str) -> str:
+    # YAML turns an unquoted date into a date object.
+    if isinstance(value, (date, datetime)):
+        return value.strftime("%Y-%m-%d" if kind == "daily" else "%Y-%m-%d-%H:%M")
+    return str(value)

@@ -1,0 +1,1 @@
+"""Where prediction tables live, one file a warehouse."""
