@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 TORCH  := $(shell grep -E '^torch==' constraints.txt)
 DATA   := demo-data
-HOME_  := $(CURDIR)/$(DATA)/dagster_home
+UIHOME := $(CURDIR)/$(DATA)/dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -30,8 +30,8 @@ demo: $(STAMP)  ## flights: shards, training, 7 days of proven predictions in Du
 	$(BIN)/python -m j2v_dagster.demo.run --data $(DATA)
 
 ui: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with the demo's runs (after `make demo`)
-	@test -f $(HOME_)/dagster.yaml || { echo 'Nothing to show yet. Remedy: make demo'; exit 1; }
-	DAGSTER_HOME=$(HOME_) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+	@test -f $(UIHOME)/dagster.yaml || { echo 'Nothing to show yet. Remedy: make demo'; exit 1; }
+	DAGSTER_HOME=$(UIHOME) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 new-day: $(STAMP)  ## write the shards of a day that the demo has not predicted: make new-day DAY=2013-02-08
 	$(BIN)/python -m j2v_dagster.demo.shards --root $(DATA)/shards --first $(or $(DAY),2013-02-08)
@@ -47,11 +47,11 @@ check: $(STAMP)  ## lint, types and the fast tests
 test-faults: $(STAMP)  ## only the fault injection: ranks killed, files deleted, bytes flipped
 	$(BIN)/python -m pytest tests/faults
 
-bench: $(STAMP)  ## rows/s of this project's prediction path
-	$(BIN)/python -m benchmarks.run
+bench: $(STAMP)  ## microseconds and bytes a row of each stage, from plan to verification
+	$(BIN)/python benchmarks/stages.py
 
-bench-peer: $(STAMP)  ## the same workloads beside PyPI json2vec, in an environment of its own (needs Python 3.12)
-	$(MAKE) -C benchmarks/peer PYTHON_OURS=$(CURDIR)/$(BIN)/python
+bench-peer: $(STAMP)  ## rows/s beside PyPI json2vec, in an environment of its own (needs Python 3.12, 2 GB to download)
+	$(BIN)/python benchmarks/peer/run.py
 
 screenshot: $(STAMP)  ## docs/images/asset-graph.png from the real UI (needs Chromium and `make demo`)
 	$(BIN)/python docs/tools/screenshot.py --data $(DATA)

@@ -86,7 +86,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     except pickle.UnpicklingError as exc:
         raise CheckpointError(
             f"checkpoint {path} holds more than tensors and plain values, or is no checkpoint; it was not loaded, and "
-            f"nothing in it was run. Expected: a file written by Model.save or by Lightning. Details: {_first_line(exc)}"
+            f"nothing in it was run. Expected: a file written by Model.save or by Lightning: {_first_line(exc)}"
         ) from exc
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as exc:
         raise CheckpointError(
@@ -165,7 +165,7 @@ def from_exported(cls: type[M], folder: str | os.PathLike[str], batch_size: int)
         tensors = safetensors.torch.load_file(base / "weights.safetensors")
     except (OSError, json.JSONDecodeError, safetensors.SafetensorError) as exc:
         raise CheckpointError(
-            f"exported model {base} cannot be read; expected schema.json, vocabularies.json and weights.safetensors: {exc}"
+            f"exported model {base} cannot be read; expected schema.json, vocabularies.json, weights.safetensors: {exc}"
         ) from exc
     schema = Schema(root=_translate(described["fields"]), d_model=described["d_model"])
     model = cls(schema, batch_size=batch_size)
@@ -192,7 +192,7 @@ def _translate(node: dict[str, Any]) -> dict[str, Any]:
         return options | {"type": "array", "masks": masks, "fields": [_translate(child) for child in node["fields"]]}
     if node.pop("nullable", True) is False:
         raise CheckpointError(
-            f"field {node['name']!r} was exported with nullable=False, which has no counterpart here: nulls are encoded. "
+            f"field {node['name']!r} was exported with nullable=False; nulls are always encoded here. "
             "Remedy: export it with nullable=True"
         )
     options = {_RENAMED.get(key, key): value for key, value in node.items() if key != "target"}

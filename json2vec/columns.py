@@ -15,12 +15,14 @@ from typing import Any
 import jmespath
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from json2vec.address import Address
 from json2vec.enums import MASK_LITERAL, Overflow, Tokens
 from json2vec.errors import EncodeError
 from json2vec.queries import EACH, Query
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 
 @dataclass
@@ -50,17 +52,6 @@ class LeafColumn:
         per_row = len(self.state) // max(1, self.shape[0])
         return self.slots // max(1, per_row)
 
-    def drop(self, nulls: np.ndarray) -> LeafColumn:
-        """The column with the values at ``nulls`` (bool, (V,)) turned into nulls."""
-        if not nulls.any():
-            return self
-        self.state[self.slots[nulls]] = Tokens.null
-        keep = ~nulls
-        values = self.values.filter(pa.array(keep)) if isinstance(self.values, pa.Array) else [
-            value for value, kept in zip(self.values, keep, strict=True) if kept
-        ]  # fmt: skip
-        return LeafColumn(self.address, values, self.slots[keep], self.state, self.shape)
-
 
 def resolve_arrow(
     rows: pa.RecordBatch, address: Address, query: Query, lengths: Sequence[int], overflows: Sequence[Overflow],
@@ -85,7 +76,7 @@ def resolve_arrow(
     level = 0
     for step in query.steps:
         try:
-            if step is not EACH:
+            if step is not None:  # a key, not EACH
                 array = _child(rows, array, step, address)
                 continue
             assert array is not None

@@ -36,7 +36,7 @@ def encode_batch(
     Raises:
         EncodeError: a value that its field cannot encode, naming address, file and row.
     """
-    observations = rows.observations if isinstance(rows, RowBatch) else rows
+    observations: Any = rows.observations if isinstance(rows, RowBatch) else rows
     predict = strata is Strata.predict
     leaves = schema.inputs if predict else schema.active
     fields = {}
@@ -54,13 +54,14 @@ def resolve(
     observations: pa.RecordBatch | Sequence[Any], schema: Schema, address: Address, *, predict: bool
 ) -> LeafColumn:
     """The slots of one leaf, by the columnar path where its query and the rows allow it."""
+    records: Any = observations
     query, above = schema.query(address), [schema.arrays[array] for array in schema.above(address)[1:]]
     lengths, overflows = [array.max_length for array in above], [array.overflow for array in above]
     if isinstance(observations, pa.RecordBatch):
         if query.steps is not None:
             return resolve_arrow(observations, address, query, lengths, overflows, predict=predict)
-        observations = observations.to_pylist()
-    return resolve_rows(observations, address, query, lengths, overflows, predict=predict)
+        records = records.to_pylist()
+    return resolve_rows(records, address, query, lengths, overflows, predict=predict)
 
 
 def _encode_leaf(column: LeafColumn, leaf: Leaf, vocabulary: Vocabulary) -> FieldBatch:

@@ -41,7 +41,8 @@ class Suffix(StrEnum):
 class TensorKey(StrEnum):
     """Keys of prediction payloads and of a postprocessor's context."""
 
-    value = "value"
+    # StrEnum's own attribute `value` is a property; the member of that name works all the same.
+    value = "value"  # pyright: ignore
     content = "content"
     state = "state"
     trainable = "trainable"

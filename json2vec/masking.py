@@ -54,7 +54,8 @@ def hide(field: FieldBatch, leaf: Leaf, selected: torch.Tensor) -> FieldBatch:
     """Hide the selected slots and remember what was there."""
     blank = empty_field(leaf, (1,) * field.state.dim(), Tokens.masked)
     content = {
-        key: torch.where(_extend(selected, value.dim()), blank.content[key], value) for key, value in field.content.items()
+        key: torch.where(_extend(selected, value.dim()), blank.content[key], value)
+        for key, value in field.content.items()
     }
     return FieldBatch(
         state=torch.where(selected, Tokens.masked, field.state),
@@ -99,6 +100,7 @@ def _select_items(state: torch.Tensor, axis: int, mask: Mask) -> torch.Tensor:
     if mask.rate is not None:
         chosen = candidates & (draws < mask.rate)
     else:
+        assert mask.count is not None
         # The count smallest draws among the candidates.
         ranks = draws.masked_fill(~candidates, 2.0).argsort(-1).argsort(-1)
         chosen = candidates & (ranks < mask.count)

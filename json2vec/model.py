@@ -1,7 +1,7 @@
 """The Lightning model: a tree of embedders, array encoders and decoders built from a schema.
 
-Legend: N rows, B sequences of an array (N times the lengths of the arrays above), L slots, P slots of a leaf in one row,
-C d_model.
+Legend: N rows, B sequences of an array (N times the lengths of the arrays above), L slots, P slots of a leaf in one
+row, C d_model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import json2vec.fields  # noqa: F401 - registers the field types
-from json2vec import checkpoint
+from json2vec import checkpoint as checkpoints
 from json2vec.address import Address
 from json2vec.batch import Batch, FieldBatch, RowBatch
 from json2vec.encode import encode_batch, resolve
@@ -137,16 +137,15 @@ class Model(lit.LightningModule):
             EncodeError: a value that its field cannot encode.
         """
         strata = Strata(strata)
-        if isinstance(batch, pa.Table):
-            batch = batch.combine_chunks().to_batches()[0] if batch.num_rows else pa.RecordBatch.from_pylist([], batch.schema)
+        rows: Any = one_batch(batch) if isinstance(batch, pa.Table) else batch
         if preprocess is not None:
-            if isinstance(batch, RowBatch):
+            if isinstance(rows, RowBatch):
                 raise TypeError("rows of a data module are preprocessed by the data module; expected a list of records")
-            records = batch.to_pylist() if isinstance(batch, pa.RecordBatch) else batch
-            batch = [preprocess(dict(record)) for record in records]
-        if strata is Strata.train and not isinstance(batch, RowBatch):
-            self.learn(batch)
-        encoded = encode_batch(batch, self.schema, self.vocabularies, strata=strata)
+            records = rows.to_pylist() if isinstance(rows, pa.RecordBatch) else rows
+            rows = [preprocess(dict(record)) for record in records]
+        if strata is Strata.train and not isinstance(rows, RowBatch):
+            self.learn(rows)
+        encoded = encode_batch(rows, self.schema, self.vocabularies, strata=strata)
         return mask_batch(encoded, self.schema, strata) if mask and strata is not Strata.predict else encoded
 
     def learn(self, observations: pa.RecordBatch | Sequence[Mapping[str, Any]]) -> None:
@@ -253,7 +252,9 @@ class Model(lit.LightningModule):
                 vectors, outputs = decoded[address]
                 emit = field_type(leaf).emit
                 assert emit is not None
-                tensors |= emit(outputs, leaf, self.vocabularies.get(address) or Vocabulary(0), self._node(address).embedder)
+                tensors |= emit(
+                    outputs, leaf, self.vocabularies.get(address) or Vocabulary(0), self._node(address).embedder
+                )
             if address in self.schema.embed:
                 tensors[EMBEDDING] = nn.functional.normalize(vectors, dim=-1, eps=1e-12)
             emitted[address] = tensors
@@ -288,7 +289,8 @@ class Model(lit.LightningModule):
         if postprocess is None:
             return predictions
         context = {"batch": batch, "observations": records, "input": records, "metadata": records}
-        return dict(apply_postprocessor(postprocess, context, predictions, len(records)))
+        return {Address(name): columns for name, columns in
+                apply_postprocessor(postprocess, context, predictions, len(records)).items()}  # fmt: skip
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Predictions:
         return self.infer(batch, self.reconstruct)
@@ -307,12 +309,16 @@ class Model(lit.LightningModule):
             leaf, field = self.schema.leaves[address], batch.fields[address]
             assert field.trainable is not None
             selected = field.trainable.reshape(batch.size, -1)
-            loss, found = field_type(leaf).loss(decoded[address][1], field, leaf, self._node(address).embedder, selected)
+            loss, found = field_type(leaf).loss(
+                decoded[address][1], field, leaf, self._node(address).embedder, selected
+            )
             total = total + leaf.weight * loss
             prefix = f"{address.replace('/', ':')}/{strata}"
             metrics |= {f"{prefix}:{key}".lower(): value.detach() for key, value in found.items()}
         metrics[f"loss/{strata}"] = total.detach()
-        self.log_dict(metrics, batch_size=batch.size, on_step=False, on_epoch=True, sync_dist=strata is not Strata.train)
+        self.log_dict(
+            metrics, batch_size=batch.size, on_step=False, on_epoch=True, sync_dist=strata is not Strata.train
+        )
         # Every parameter takes part, so that DDP's default strategy finds none unused.
         return total + 0.0 * sum(parameter.sum() for parameter in self.parameters() if parameter.requires_grad)
 
@@ -351,7 +357,9 @@ class Model(lit.LightningModule):
         digest.update(json.dumps(described, sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             values = tensor.detach().cpu().contiguous()
-            digest.update(structs.pack("<q", len(name)) + name.encode() + str((values.dtype, tuple(values.shape))).encode())
+            digest.update(
+                structs.pack("<q", len(name)) + name.encode() + str((values.dtype, tuple(values.shape))).encode()
+            )
             digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
@@ -360,7 +368,7 @@ class Model(lit.LightningModule):
 
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint of tensors and plain values; creates parent folders and replaces the file atomically."""
-        return checkpoint.save(path, checkpoint.describe(self) | {"state_dict": self.state_dict()})
+        return checkpoints.save(path, checkpoints.describe(self) | {"state_dict": self.state_dict()})
 
     @classmethod
     def load(cls, path: str | Path, *, trusted_modules: Sequence[str] = ()) -> Self:
@@ -372,7 +380,7 @@ class Model(lit.LightningModule):
         Raises:
             CheckpointError: the file is truncated, foreign, or names code that is not trusted.
         """
-        return checkpoint.restore(cls, checkpoint.load(path), path, trusted_modules)
+        return checkpoints.restore(cls, checkpoints.load(path), path, trusted_modules)
 
     from_checkpoint = load
 
@@ -383,13 +391,20 @@ class Model(lit.LightningModule):
         Raises:
             CheckpointError: a file is missing, or the weights do not fit the schema.
         """
-        return checkpoint.from_exported(cls, folder, batch_size)
+        return checkpoints.from_exported(cls, folder, batch_size)
 
-    def on_save_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
-        checkpoint_.update(checkpoint.describe(self))
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.update(checkpoints.describe(self))
 
-    def on_load_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
-        checkpoint.restore_vocabularies(self, checkpoint_)
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoints.restore_vocabularies(self, checkpoint)
+
+
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """A table's rows as a single record batch."""
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_arrays([pa.array([], one.type) for one in table.schema],
+                                                                 schema=table.schema)  # fmt: skip
 
 
 def _initialise(module: nn.Module) -> None:
@@ -400,5 +415,3 @@ def _initialise(module: nn.Module) -> None:
         nn.init.uniform_(module.bias, -bound, bound)
     elif isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight)
-
-

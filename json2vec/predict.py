@@ -1,4 +1,5 @@
-"""`PredictJob`: everything the ranks of one prediction must know, and ``python -m json2vec.predict JOB.json``, what each runs.
+"""`PredictJob`, everything the ranks of one prediction must know, and ``python -m json2vec.predict JOB.json``, which
+each of them runs.
 
 Ranks need no process group: rank and world size come from the launcher's environment, every rank is a single-device
 Trainer over its share of the plan, nobody waits on a barrier, and a straggler cannot time out its neighbours.
@@ -13,7 +14,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -114,8 +115,8 @@ def run_job(job: PredictJob) -> Marker:
         torch.set_num_threads(job.threads)
     if (found := file_sha256(job.checkpoint)) != job.checkpoint_sha256:
         raise CheckpointError(
-            f"checkpoint {job.checkpoint} has SHA-256 {found[:12]}..., the job was made for {job.checkpoint_sha256[:12]}...: "
-            "it was replaced after planning. Remedy: run the partition again"
+            f"checkpoint {job.checkpoint} has SHA-256 {found[:12]}..., the job was made for "
+            f"{job.checkpoint_sha256[:12]}...: it was replaced after planning. Remedy: run the partition again"
         )
     model = Model.load(job.checkpoint, trusted_modules=job.trusted_modules)
     model.batch_size = job.batch_size or model.batch_size
@@ -125,13 +126,25 @@ def run_job(job: PredictJob) -> Marker:
         preprocessor=resolve(job.preprocessor, job.trusted_modules) if job.preprocessor else None,
     )  # fmt: skip
     writer = Writer(
-        job.output, job.flush_every_n_batches, resolve(job.postprocessor, job.trusted_modules) if job.postprocessor else None,
-        inputs=job.inputs, reconstruct=job.reconstruct, segment_rows=job.segment_rows, commit=False, attempt=job.attempt,
-    )  # fmt: skip
+        job.output,
+        job.flush_every_n_batches,
+        resolve(job.postprocessor, job.trusted_modules) if job.postprocessor else None,
+        inputs=job.inputs,
+        reconstruct=job.reconstruct,
+        segment_rows=job.segment_rows,
+        commit=False,
+        attempt=job.attempt,
+    )
     trainer = lit.Trainer(
-        accelerator=job.accelerator, devices=1, precision=job.precision, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[writer, progress_callback(rank, plan)],
-    )  # fmt: skip
+        accelerator=job.accelerator,
+        devices=1,
+        precision=cast("Any", job.precision),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[writer, progress_callback(rank, plan)],
+    )
     trainer.predict(model, DataLoader(dataset, batch_size=None), return_predictions=False)
     assert writer.marker is not None
     return writer.marker
@@ -150,7 +163,9 @@ def progress_callback(rank: int, plan: Plan) -> Any:
             self.started = time.monotonic()
             self._print()
 
-        def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *where: Any) -> None:
+        def on_predict_batch_end(
+            self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        ) -> None:
             self.rows += batch.rows.span[1] - batch.rows.span[0]
             if time.monotonic() - self.printed >= PROGRESS_EVERY_S:
                 self._print()

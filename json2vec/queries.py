@@ -7,6 +7,7 @@ through the jmespath library, row by row.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable
@@ -46,7 +47,9 @@ def default_query(names: Iterable[str]) -> Query:
     """The query of a leaf reached by ``names``: the arrays above it, then its own name."""
     *arrays, leaf = names
     steps = [step for name in arrays for step in (name, EACH)] + [leaf]
-    keys = ["[*]" if step is EACH else f".{step if _PLAIN_KEY.match(step) else json.dumps(step)}" for step in steps]
+    keys = [
+        "[*]" if step is EACH else f".{step if _PLAIN_KEY.match(step or '') else json.dumps(step)}" for step in steps
+    ]
     return Query("[*]" + "".join(keys), tuple(steps))
 
 
@@ -91,6 +94,6 @@ def _columnar_steps(text: str) -> tuple[str | None, ...] | None:
         steps.append(EACH if match[0] == "[*]" else match[1] or json.loads(match[2]))
         end = match.end()
     # Two projections in a row flatten lists of lists; that is jmespath's business.
-    if not steps or steps[-1] is EACH or any(a is EACH and b is EACH for a, b in zip(steps, steps[1:], strict=False)):
+    if not steps or steps[-1] is EACH or any(a is EACH and b is EACH for a, b in itertools.pairwise(steps)):
         return None
     return tuple(steps) if steps[0] is not EACH else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from json2vec.address import Address
 from json2vec.enums import AttentionMode, Overflow
@@ -29,7 +30,22 @@ LEAF_TYPES: dict[str, type[Leaf]] = {}
 """Options classes by type name, filled by `json2vec.fields.registry.register`."""
 
 
-class Options(BaseModel):
+if TYPE_CHECKING:
+
+    class _Model:
+        """What `Options` uses of pydantic. Type checkers would else make up an ``__init__`` for every subclass, without
+        the positional name and children that ours take."""
+
+        model_fields: ClassVar[dict[str, FieldInfo]]
+        model_fields_set: set[str]
+
+        def __init__(self, **values: Any) -> None: ...
+        def model_dump(self, *, mode: str = "python") -> dict[str, Any]: ...
+else:
+    _Model = BaseModel
+
+
+class Options(_Model):
     """Frozen options that reject unknown keywords with a suggestion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -54,7 +70,9 @@ class Options(BaseModel):
 
     def replace(self, **changes: Any) -> Self:
         """The same options with some changed, validated again."""
-        values = {name: getattr(self, name) for name in self.model_fields_set | {"type"} if name in type(self).model_fields}
+        values = {
+            name: getattr(self, name) for name in self.model_fields_set | {"type"} if name in type(self).model_fields
+        }
         return type(self)(**{**values, **changes})
 
 
@@ -70,7 +88,7 @@ class Node(Options):
     """
 
     name: str
-    type: str
+    type: Any  # a Literal in every subclass
     description: str | None = None
     embed: bool = False
     n_heads: int = Field(4, gt=0)
@@ -150,7 +168,7 @@ class Mask(Options):
     Args:
         rate: probability that a candidate item is hidden; exactly one of rate and count is given.
         count: how many candidates are hidden, at most.
-        window: only this many items are candidates, counted from the end of the items (from their start, with ``start``).
+        window: only this many items are candidates, counted from the items' end (from their start, with ``start``).
         array: count positions by max_length, not by the items that are there.
         start: count from the first item.
         offset: skip this many items first.

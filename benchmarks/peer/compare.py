@@ -43,6 +43,9 @@ def compare(peer: pa.Table, ours: pa.Table, tolerance: float = 1e-4) -> dict[str
     """
     if peer.num_rows != ours.num_rows:
         raise ValueError(f"predictions disagree: {peer.num_rows} rows by the peer, {ours.num_rows} by ours")
+    ids = [np.sort(pc.struct_field(side["inputs"].combine_chunks(), "id").to_numpy()) for side in (peer, ours)]
+    if not np.array_equal(*ids):
+        raise ValueError("predictions disagree: the two sides did not predict the same row ids")
     theirs, own = leaves(by_id(peer)), leaves(by_id(ours))
     # A list without elements has no type to compare; its length says all.
     theirs = {path: column for path, column in theirs.items() if not pa.types.is_null(column.type)}

@@ -50,10 +50,10 @@ class Settings:
     d_model: int = 32
     n_layers: int = 1
     n_heads: int = 4
-    dropout: float = 0.2
+    dropout: float = 0.3
     batch_size: int = 128
-    epochs: int = 10
-    lr: float = 2e-3
+    epochs: int = 4
+    lr: float = 1e-3
     weight_decay: float = 0.05
     threads: int = 2
     seed: int = 2013
@@ -96,7 +96,7 @@ def build_model(settings: Settings) -> Model:
             category("dest", 128),
             j2v.DateParts("sched_dep", dateparts=["hour_of_day"]),
             number("distance"),
-            j2v.Number("arr_delay", target=True, objective="huber", **drop),
+            j2v.Number("arr_delay", target=True, objective="mae", **drop),
             name="legs",
             max_length=LEG_SLOTS,
             **drop,

@@ -12,12 +12,11 @@ import pyarrow as pa
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import nn
-from torch.nn import functional as F
 
 from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn
 from json2vec.enums import Tokens
-from json2vec.fields.counter import Counter, accuracy, masked_mean, state_loss
+from json2vec.fields.counter import Counters, accuracy, masked_mean, state_loss
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
@@ -76,14 +75,14 @@ class CategoryEmbedder(nn.Module):
                 "content": nn.Embedding(leaf.max_vocab_size, shape.d_model),
             }
         )
-        self.counters = nn.ModuleDict({"state": Counter(len(Tokens)), "content": Counter(leaf.max_vocab_size)})
+        self.counters = Counters(state=len(Tokens), content=leaf.max_vocab_size)
         self.capacity = leaf.max_vocab_size
 
     def observe(self, field: FieldBatch, target: bool) -> None:
         """Take in one training batch as it was before hiding."""
         states, labels = field.original_state, field.original_content["value"]
-        self.counters["state"].update(states)
-        self.counters["content"].update(labels[(states == Tokens.valued) & (labels < self.capacity)])
+        self.counters.update("state", states)
+        self.counters.update("content", labels[(states == Tokens.valued) & (labels < self.capacity)])
 
     def forward(self, state: torch.Tensor, content: Tensors) -> torch.Tensor:
         index = content["value"]
@@ -118,9 +117,9 @@ def loss(
     known = valued & (labels < leaf.max_vocab_size)
     log_p = outputs["value"].log_softmax(-1)
     index = labels.clamp(max=leaf.max_vocab_size - 1)
-    of_label = -log_p.gather(-1, index.unsqueeze(-1)).squeeze(-1) * embedder.counters["content"].weights()[index]
+    of_label = -log_p.gather(-1, index.unsqueeze(-1)).squeeze(-1) * embedder.counters.weights("content")[index]
     content = masked_mean(torch.where(known, of_label, -log_p.mean(-1)), valued)
-    state = state_loss(outputs["state"], states, selected, embedder.counters["state"].weights())
+    state = state_loss(outputs["state"], states, selected, embedder.counters.weights("state"))
     metrics = {
         "loss:state": state,
         "loss:content": content,

@@ -26,6 +26,25 @@ class Counter(nn.Module):
         return counts.rsqrt() * counts.sum() / counts.sqrt().sum()
 
 
+class Counters(nn.Module):
+    """Counters by name, each with its number of classes."""
+
+    def __init__(self, **classes: int) -> None:
+        super().__init__()
+        for name, number in classes.items():
+            self.add_module(name, Counter(number))
+
+    def update(self, name: str, indices: torch.Tensor) -> None:
+        counter = self.get_submodule(name)
+        assert isinstance(counter, Counter)
+        counter.update(indices)
+
+    def weights(self, name: str) -> torch.Tensor:
+        counter = self.get_submodule(name)
+        assert isinstance(counter, Counter)
+        return counter.weights()
+
+
 def masked_mean(values: torch.Tensor, selected: torch.Tensor) -> torch.Tensor:
     """Plain mean of ``values`` where ``selected``; 0 where nothing is."""
     return (values * selected).sum() / selected.sum().clamp(min=1)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import torch
 from pydantic import Field, field_validator
 from torch import nn
@@ -27,6 +27,8 @@ from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
 from json2vec.schema import Leaf
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 DEPTHS = {
     "day_of_year": 366, "week_of_year": 53, "month_of_year": 12, "day_of_month": 31, "week_of_month": 6,
@@ -129,11 +131,15 @@ def as_minutes(values: pa.Array | list[Any], leaf: DateParts) -> np.ndarray:
         return _floor(ticks.astype(np.int64), unit)
     if pa.types.is_integer(kind):
         if leaf.unit is None:
-            raise EncodeError(
-                f"expected a date or text, found the number {values[0].as_py()}. "
-                "Remedy: declare what it counts with DateParts(unit='s') (or ms, us, ns, m, d)",
-                item=0,
-            ) if len(values) else _nothing()
+            raise (
+                EncodeError(
+                    f"expected a date or text, found the number {values[0].as_py()}. "
+                    "Remedy: declare what it counts with DateParts(unit='s') (or ms, us, ns, m, d)",
+                    item=0,
+                )
+                if len(values)
+                else _nothing()
+            )
         return _floor(values.to_numpy(zero_copy_only=False).astype(np.int64), leaf.unit)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return _texts(pc.cast(values, pa.string()), leaf)
@@ -249,7 +255,7 @@ class DatePartsHeads(nn.Module):
 def loss(
     outputs: Tensors, field: FieldBatch, leaf: DateParts, embedder: DatePartsEmbedder, selected: torch.Tensor
 ) -> tuple[torch.Tensor, Tensors]:
-    """Cross entropy of the state, plus the mean over the parts of theirs; slots without a value train towards it too."""
+    """Cross entropy of the state, plus the parts' mean; slots without a value train towards their state."""
     states = field.original_state.view_as(selected)
     state = state_loss(outputs["state"], states, selected)
     metrics = {"loss:state": state, "accuracy:state": accuracy(outputs["state"], states, selected)}

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import torch
 from pydantic import Field, field_validator
 from torch import nn
@@ -24,6 +24,8 @@ from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary, as_label, plain
 from json2vec.schema import Leaf
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 
 class Entity(Leaf):

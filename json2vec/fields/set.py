@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn, as_arrow
 from json2vec.enums import Tokens
-from json2vec.fields.counter import Counter, accuracy, masked_mean, state_loss
+from json2vec.fields.counter import Counters, accuracy, masked_mean, state_loss
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import list_lengths, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
@@ -94,12 +94,12 @@ class SetEmbedder(nn.Module):
                 "content": nn.Embedding(leaf.max_vocab_size, shape.d_model),
             }
         )
-        self.counters = nn.ModuleDict({"state": Counter(len(Tokens))})
+        self.counters = Counters(state=len(Tokens))
         self.capacity = leaf.max_vocab_size
 
     def observe(self, field: FieldBatch, target: bool) -> None:
         """Take in one training batch as it was before hiding."""
-        self.counters["state"].update(field.original_state)
+        self.counters.update("state", field.original_state)
 
     def forward(self, state: torch.Tensor, content: Tensors) -> torch.Tensor:
         labels_BLK = content["labels"]
@@ -132,10 +132,12 @@ def loss(
     labels = field.original_content["labels"]
     labels = labels.reshape(*selected.shape, labels.shape[-1])
     valued = selected & (states == Tokens.valued)
-    truth = torch.zeros(*selected.shape, leaf.max_vocab_size + 1, device=labels.device).scatter_(-1, labels, 1.0)[..., :-1]
+    truth = torch.zeros(*selected.shape, leaf.max_vocab_size + 1, device=labels.device).scatter_(-1, labels, 1.0)[
+        ..., :-1
+    ]
     each = F.binary_cross_entropy_with_logits(outputs["value"], truth, reduction="none")
     content = masked_mean(each.mean(-1), valued)
-    state = state_loss(outputs["state"], states, selected, embedder.counters["state"].weights())
+    state = state_loss(outputs["state"], states, selected, embedder.counters.weights("state"))
     metrics = {
         "loss:state": state,
         "loss:content": content,

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from json2vec.columns import LeafColumn
 from json2vec.enums import Tokens
 from json2vec.errors import EncodeError
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 
 def scatter(column: LeafColumn, values: np.ndarray, fill: float = 0) -> np.ndarray:

@@ -5,11 +5,11 @@ Legend: B sequences, L slots, N rows, P slots of a row, C d_model, D n_dim.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import torch
 from pydantic import Field
 from torch import nn
@@ -23,6 +23,8 @@ from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import list_lengths, scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
 from json2vec.schema import Leaf
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 
 class Vector(Leaf):

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from json2vec.errors import EncodeError
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 Label = str | int | float | bool
 _EXACT = 2**53
@@ -44,15 +46,15 @@ class Vocabulary:
             self.__dict__.pop("_tables", None)
             self.__dict__.pop("arrow_type", None)
 
-    def learn(self, values: pa.Array | list[Any]) -> None:
+    def learn(self, values: Any) -> None:
         """Add the labels that are new, in order of appearance, while there is room."""
         if self.full:
             return
         for label in values if isinstance(values, list) else pc.unique(plain(values)).to_pylist():
             self._add(as_label(label))
 
-    def lookup(self, values: pa.Array | list[Any]) -> np.ndarray:
-        """int64 (V,): the index of each value, ``capacity`` where it is unknown."""
+    def lookup(self, values: Any) -> np.ndarray:
+        """int64 (V,): the index of each value (Arrow array or list), ``capacity`` where it is unknown."""
         if isinstance(values, list):
             return np.array([self._index.get(as_label(value), self.capacity) for value in values], np.int64)
         if pa.types.is_dictionary(values.type):

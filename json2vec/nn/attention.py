@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from json2vec.nn.rotary import swap, tables
 
 SMALL = 9
-"""Up to this many tokens on a CPU, attention is a few elementwise products over rows instead of tiny matrix products."""
+"""Up to this many tokens on a CPU, attention is a few elementwise products over rows, not many tiny matrix products."""
 _ROWS_AT_ONCE = 256
 
 
@@ -48,7 +48,9 @@ class Attention(nn.Module):
         # score[m, h, s] = q . (k cos_s + k' sin_s), linear in the memory token and in the key's bias.
         q_cos = torch.einsum("mhd,shd->smhd", q_MHD, cos)
         q_sin = torch.einsum("mhd,shd->smhd", q_MHD, sin)
-        reader_SQC = (torch.einsum("smhd,hdc->smhc", q_cos, key) + torch.einsum("smhd,hdc->smhc", q_sin, swapped)).flatten(1, 2)
+        reader_SQC = (
+            torch.einsum("smhd,hdc->smhc", q_cos, key) + torch.einsum("smhd,hdc->smhc", q_sin, swapped)
+        ).flatten(1, 2)
         bias, swapped_bias = self.k_proj.bias, swap(self.k_proj.bias.unsqueeze(-1), dim).squeeze(-1)
         offset_SQ = (
             (q_cos * bias.view(heads, dim)).sum(-1) + (q_sin * swapped_bias.view(heads, dim)).sum(-1)
@@ -109,7 +111,7 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2).flatten(2)
 
     def _mix_small(self, q_BLC: torch.Tensor, k_BLG: torch.Tensor, v_BLG: torch.Tensor) -> torch.Tensor:
-        """The same with the rows innermost, so that every elementwise step runs over hundreds of neighbouring numbers."""
+        """The same with the rows innermost, so that elementwise steps run over hundreds of neighbouring numbers."""
         length, groups, repeats = q_BLC.shape[1], self.n_kv_heads, self.n_heads // self.n_kv_heads
         parts = []
         for q, k, v in zip(*(x.split(_ROWS_AT_ONCE) for x in (q_BLC, k_BLG, v_BLG)), strict=True):
@@ -189,7 +191,9 @@ class Pool(nn.Module):
 class ArrayEncoder(nn.Module):
     """Encoder layers, then pooling with one query: (B, L, C) -> (B, C)."""
 
-    def __init__(self, d_model: int, n_heads: int, attention: str, n_layers: int, n_linear: int, dropout: float) -> None:
+    def __init__(
+        self, d_model: int, n_heads: int, attention: str, n_layers: int, n_linear: int, dropout: float
+    ) -> None:
         super().__init__()
         n_kv_heads = {"mha": n_heads, "gqa": max(1, n_heads // 2), "mqa": 1, "none": n_heads}[attention]
         layers = 0 if attention == "none" else n_layers

@@ -1,4 +1,5 @@
-"""Rotary positions (Su et al. 2021, RoFormer): neighbouring features are a pair, turned by an angle that grows with the position.
+"""Rotary positions (Su et al. 2021, RoFormer): neighbouring features are a pair, turned by an angle that grows with
+the position.
 
 Turning pairs in place means strided reads, which cost more than the matrix products around them. Instead the pair's
 other half comes out of the projection itself: with ``x' `` the features of x swapped within each pair and the first of

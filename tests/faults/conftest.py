@@ -17,8 +17,9 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # the ranks find `injected` by PYTHONPATH, this process by sys.path
 
-import json2vec as j2v  # noqa: E402
 from forkserver import ForkServerLauncher  # noqa: E402
+
+import json2vec as j2v  # noqa: E402
 from j2v_dagster import build_prediction_pipeline  # noqa: E402
 
 PARTITION = "2024-05-01"

@@ -1,4 +1,4 @@
-"""Ranks from a server process that has imported torch and lightning already: milliseconds to start instead of seconds."""
+"""Ranks from a server process that has imported torch and lightning already: they start in milliseconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pathlib import Path
 from j2v_dagster.launchers.base import LogLine, Status
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["json2vec.predict", "json2vec.model", "json2vec.rank_files.writer", "json2vec.data.loader"])
+_context.set_forkserver_preload(
+    ["json2vec.predict", "json2vec.model", "json2vec.rank_files.writer", "json2vec.data.loader"]
+)
 
 
 def _rank(rank: int, ranks: int, job_path: str, log: str, environment: dict[str, str]) -> None:
@@ -42,7 +44,9 @@ class ForkServerLauncher:
     def submit(self, job_path: str, *, ranks: int, log_folder: str) -> str:
         folder = Path(log_folder)
         folder.mkdir(parents=True, exist_ok=True)
-        environment = {key: os.environ[key] for key in ("PYTHONPATH", "J2V_FAULT", "J2V_SLOW_RANK_0") if key in os.environ}
+        environment = {
+            key: os.environ[key] for key in ("PYTHONPATH", "J2V_FAULT", "J2V_SLOW_RANK_0") if key in os.environ
+        }
         processes = [
             _context.Process(target=_rank, args=(rank, ranks, job_path, str(folder / f"rank-{rank}.log"), environment))
             for rank in range(ranks)

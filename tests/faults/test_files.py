@@ -49,7 +49,9 @@ def rewrite(folder: Path, change: Callable[[pa.Table], pa.Table], rank: int = 1)
     table = pq.read_table(path)
     footer = json.loads(pq.read_metadata(path).metadata[FOOTER_KEY])
     changed = change(table)
-    metadata = {FOOTER_KEY: json.dumps(footer | {"rows": changed.num_rows}, sort_keys=True, separators=(",", ":")).encode()}
+    metadata = {
+        FOOTER_KEY: json.dumps(footer | {"rows": changed.num_rows}, sort_keys=True, separators=(",", ":")).encode()
+    }
     schema = changed.schema.remove_metadata()
     with pq.ParquetWriter(path, schema, write_page_checksum=True) as writer:
         writer.write_table(changed.cast(schema))
@@ -70,8 +72,7 @@ def swap_two_predictions(table: pa.Table) -> pa.Table:
 
 def tampered(station, tamper: Callable[[Path], None], **options):
     honest = station.launcher
-    outcome = station.run(launcher=TamperingLauncher(honest, tamper), **options)
-    return outcome
+    return station.run(launcher=TamperingLauncher(honest, tamper), **options)
 
 
 def safe_then_repaired(station, before: list[tuple], outcome) -> None:
@@ -140,7 +141,9 @@ def test_12_predictions_of_two_rows_swapped(station) -> None:
 
 def test_13_duplicated_rows(station) -> None:
     before = station.table()
-    outcome = tampered(station, lambda folder: rewrite(folder, lambda table: pa.concat_tables([table, table.slice(0, 5)])))
+    outcome = tampered(
+        station, lambda folder: rewrite(folder, lambda table: pa.concat_tables([table, table.slice(0, 5)]))
+    )
     assert "coverage" in outcome.failed_checks()["row_alignment"]
     safe_then_repaired(station, before, outcome)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import conftest as faults  # type: ignore[import-not-found]
 import pytest
-
 from forkserver import ForkServerLauncher  # type: ignore[import-not-found]
+
 from j2v_dagster.launchers.torchrun import TorchrunLauncher
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]

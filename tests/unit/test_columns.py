@@ -32,7 +32,9 @@ TYPE = pa.schema(
         ("o", pa.struct([("k", pa.float64())])),
         (
             "items",
-            pa.list_(pa.struct([("p", pa.float64()), ("c", pa.string()), ("in", pa.list_(pa.struct([("q", pa.int64())])))])),
+            pa.list_(
+                pa.struct([("p", pa.float64()), ("c", pa.string()), ("in", pa.list_(pa.struct([("q", pa.int64())])))])
+            ),
         ),
     ]
 )
@@ -107,7 +109,9 @@ def test_mask_literal_hides_in_prediction_and_is_refused_elsewhere() -> None:
 
 
 numbers = st.none() | st.floats(width=32, allow_nan=True)
-inner = st.none() | st.lists(st.none() | st.fixed_dictionaries({}, optional={"q": st.none() | st.integers(-5, 5)}), max_size=4)
+inner = st.none() | st.lists(
+    st.none() | st.fixed_dictionaries({}, optional={"q": st.none() | st.integers(-5, 5)}), max_size=4
+)
 item = st.none() | st.fixed_dictionaries(
     {}, optional={"p": numbers, "c": st.none() | st.sampled_from(["x", "y", j2v.MASK_LITERAL, ""]), "in": inner}
 )

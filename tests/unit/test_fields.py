@@ -143,7 +143,13 @@ def test_week_54_is_clamped() -> None:
 
 def test_dates_in_every_spelling() -> None:
     field = j2v.DateParts("x", dateparts=["day_of_month", "hour_of_day", "minute_of_hour"])
-    values = ["2020-02-29", "2020-02-29T13:05", "2020-02-29 13:05:59.123456789", "2020-02-29T13:05:00+02:00", "2020-02-29T13:05:00Z"]
+    values = [
+        "2020-02-29",
+        "2020-02-29T13:05",
+        "2020-02-29 13:05:59.123456789",
+        "2020-02-29T13:05:00+02:00",
+        "2020-02-29T13:05:00Z",
+    ]
     _, content = encode(field, values)
     assert content["hour_of_day"] == [5, 18, 18, 16, 18]
     assert content["minute_of_hour"] == [5, 10, 10, 10, 10]
@@ -151,7 +157,9 @@ def test_dates_in_every_spelling() -> None:
     assert encode(field, stamps)[1]["minute_of_hour"] == [64]
     assert encode(field, pa.array([datetime.date(2020, 2, 29)]))[1]["day_of_month"] == [34]
     assert encode(j2v.DateParts("x", dateparts=["hour_of_day"], unit="s"), [3600 * 5])[1]["hour_of_day"] == [10]
-    assert encode(j2v.DateParts("x", dateparts=["day_of_month"], pattern="%d/%m/%Y"), ["29/02/2020"])[1] == {"day_of_month": [34]}
+    assert encode(j2v.DateParts("x", dateparts=["day_of_month"], pattern="%d/%m/%Y"), ["29/02/2020"])[1] == {
+        "day_of_month": [34]
+    }
     for bad in ([1_700_000_000], ["yesterday"], ["2020-02-30"]):
         with pytest.raises(j2v.EncodeError, match=r"record/x: expected a date or .*row 0.*"):
             encode(field, bad)

@@ -41,14 +41,20 @@ def make(**options: object) -> j2v.Model:
     )  # fmt: skip
     model.learn(
         [
-            {"label": label, "tags": [label, "z"], "items": [{"sku": label, "returned": label, "stops": [{"mode": label}]}]}
+            {
+                "label": label,
+                "tags": [label, "z"],
+                "items": [{"sku": label, "returned": label, "stops": [{"mode": label}]}],
+            }
             for label in LABELS
         ]
     )
     return model.eval()
 
 
-stop = st.none() | st.fixed_dictionaries({}, optional={"mode": st.none() | st.sampled_from([*LABELS, "?", j2v.MASK_LITERAL])})
+stop = st.none() | st.fixed_dictionaries(
+    {}, optional={"mode": st.none() | st.sampled_from([*LABELS, "?", j2v.MASK_LITERAL])}
+)
 item = st.none() | st.fixed_dictionaries(
     {},
     optional={
@@ -92,8 +98,10 @@ def test_a_record_predicts_the_same_alone_and_in_any_batch(rows: list[dict], bat
     MODEL.batch_size = 64
     alone = [MODEL.predict([row]) for row in rows]
     for address, payload in together.items():
-        one_by_one = numbers([[part[address]["content"] if "content" in part[address] else part[address]] for part in alone])
-        whole = numbers([payload["content"] if "content" in payload else payload])
+        one_by_one = numbers(
+            [[part[address]["content"] if "content" in part[address] else part[address]] for part in alone]
+        )
+        whole = numbers([payload.get("content", payload)])
         a, b = np.sort(whole), np.sort(one_by_one)
         assert a.shape == b.shape
         assert (np.abs(a - b) <= 1e-5 + 1e-5 * np.abs(b)).all(), address
@@ -140,7 +148,15 @@ def frame(n: int = 64) -> pl.DataFrame:
             "when": ["2020-02-29T13:05"] * n,
             "vec": [[float(k), 1.0] for k in label],
             "items": [
-                [{"price": float(k), "sku": LABELS[k], "who": "x", "returned": LABELS[k], "stops": [{"mode": LABELS[k]}]}]
+                [
+                    {
+                        "price": float(k),
+                        "sku": LABELS[k],
+                        "who": "x",
+                        "returned": LABELS[k],
+                        "stops": [{"mode": LABELS[k]}],
+                    }
+                ]
                 for k in label
             ],
             "label": [LABELS[k] for k in label],
@@ -161,7 +177,9 @@ def test_it_learns_without_a_validate_split_and_speaks_raw_units() -> None:
     predicted = model.predict(rows)
     right = [a == row["label"] for a, row in zip(predicted["record/label"]["content"]["value"], rows, strict=True)]
     assert np.mean(right) > 0.9
-    errors = [abs(a - row["score"]) for a, row in zip(predicted["record/score"]["content"], rows, strict=True) if row["score"]]
+    errors = [
+        abs(a - row["score"]) for a, row in zip(predicted["record/score"]["content"], rows, strict=True) if row["score"]
+    ]
     assert np.mean(errors) < 40  # a head in normalised units would be about 1000 off
     norms = np.linalg.norm(predicted["record"]["embedding"], axis=1)
     assert np.allclose(norms, 1, atol=1e-5)
@@ -196,7 +214,10 @@ def test_array_masks_hide_the_items_they_name() -> None:
 
     def hidden(**mask: object) -> list[list[int]]:
         model = j2v.Model.from_schema(
-            j2v.Array(j2v.Number("x"), name="items", max_length=5, mask=j2v.Mask(**mask)), d_model=8, n_layers=1, n_heads=2
+            j2v.Array(j2v.Number("x"), name="items", max_length=5, mask=j2v.Mask(**mask)),
+            d_model=8,
+            n_layers=1,
+            n_heads=2,
         )
         state = model.encode(rows, strata="validate").fields[j2v.Address("record/items/x")].state
         return [np.flatnonzero(row == j2v.Tokens.masked).tolist() for row in state.reshape(4, 5).numpy()]

@@ -81,8 +81,8 @@ def test_far_compares_floats_within_the_tolerance_and_all_else_exactly() -> None
 
 
 def test_a_tie_may_name_another_label() -> None:
-    kind = pa.struct([("value", pa.string()), ("probability", pa.float32()),
-                      ("topk", pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())])))])  # fmt: skip
+    top = pa.struct([("label", pa.string()), ("probability", pa.float32())])
+    kind = pa.struct([("value", pa.string()), ("probability", pa.float32()), ("topk", pa.list_(top))])
 
     def content(*top: tuple[str, float]) -> dict:
         return {"value": top[0][0], "probability": top[0][1],

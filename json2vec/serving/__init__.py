@@ -1,0 +1,1 @@
+"""Serving a model online: `json2vec.serving.deployment`."""

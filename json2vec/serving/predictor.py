@@ -1,0 +1,123 @@
+"""Records to answers, worked on together and failing alone: `Predictor`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from json2vec.enums import Strata, TensorKey
+from json2vec.errors import EncodeError, Json2VecError, ProcessorError
+from json2vec.model import Model
+from json2vec.predictions import python_view
+from json2vec.processors import Postprocessor, Preprocessor, apply_postprocessor
+
+Record = dict[str, Any]
+
+
+class BadRecord(Json2VecError, ValueError):
+    """A record that cannot be predicted, through no fault of the service; says why."""
+
+
+class Predictor:
+    """Predicts a list of records and gives one result for each: its predictions, or what was wrong with it.
+
+    Args:
+        model: in eval mode, on its device.
+        preprocessor: must make exactly one observation of a record.
+        postprocessor: called for each record by itself, so that no answer holds anything of another request. Its
+            context has the keys ``"request"`` (the record as it came), ``"observations"``, ``"input"``, ``"batch"`` and
+            ``"metadata"`` (a list with the processed record).
+        reconstruct: further leaves to predict.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        preprocessor: Preprocessor | None = None,
+        postprocessor: Postprocessor | None = None,
+        reconstruct: Sequence[str] = (),
+    ) -> None:
+        model.written(reconstruct)  # names that are no leaf fail here, before the first request
+        self._model, self._reconstruct = model, tuple(reconstruct)
+        self._preprocessor, self._postprocessor = preprocessor, postprocessor
+
+    def __call__(self, records: Sequence[Record]) -> list[Record | Exception]:
+        """For each record address -> payload without a row dimension; `BadRecord`, or another exception, in its place."""
+        results: list[Record | Exception] = [self._observation(record) for record in records]
+        good = self._encodable(results)
+        if not good:
+            return results
+        observations: list[Any] = [results[index] for index in good]
+        batch = self._model.encode(observations).to(self._model.device)
+        columns = self._model.infer(batch, self._reconstruct).cpu().columns()
+        if self._postprocessor is None:
+            rows: list[Any] = columns.to_pylist(maps_as_pydicts="strict")
+        else:
+            rows = [
+                self._postprocessed(self._postprocessor, records[index], observation, columns.slice(row, 1))
+                for row, (index, observation) in enumerate(zip(good, observations, strict=True))
+            ]
+        for index, row in zip(good, rows, strict=True):
+            results[index] = row
+        return results
+
+    def _observation(self, record: Record) -> Record | Exception:
+        made = self._preprocessor
+        if made is None:
+            return record
+        given: Any = pa.RecordBatch.from_struct_array(pa.array([record])) if made.columnar else dict(record)
+        try:
+            result = made(given, **made.call_kwargs(Strata.predict))
+            if made.columnar:
+                several = result.to_dicts() if hasattr(result, "to_dicts") else result.to_pylist()
+            else:
+                several = list(result or ()) if made.yields else [] if result is None else [result]
+        except Exception as exc:  # user code may raise anything; here the record is what it could not take
+            return BadRecord(f"preprocessor {made.name!r} raised {type(exc).__name__}: {exc}")
+        if len(several) != 1 or not isinstance(several[0], dict):
+            found = f"{len(several)} rows" if len(several) != 1 else type(several[0]).__name__
+            return BadRecord(f"preprocessor {made.name!r} made {found} of the record; expected one dict")
+        return several[0]
+
+    def _encodable(self, results: list[Record | Exception]) -> list[int]:
+        """Indices of the observations that can be encoded; errors take the place of the others."""
+        good = [index for index, one in enumerate(results) if not isinstance(one, Exception)]
+        try:
+            self._model.encode([results[index] for index in good])  # type: ignore[misc]
+        except EncodeError:
+            for index in good:
+                try:
+                    self._model.encode([results[index]])  # type: ignore[list-item]
+                except EncodeError as exc:
+                    results[index] = BadRecord(str(exc).removesuffix(" (at row 0 of the batch)"))
+            good = [index for index in good if not isinstance(results[index], Exception)]
+        return good
+
+    def _postprocessed(
+        self, made: Postprocessor, record: Record, observation: Record, columns: pa.StructArray
+    ) -> Record | Exception:
+        context = {
+            "request": record,
+            "observations": [observation],
+            "input": [observation],
+            "batch": [record],
+            TensorKey.metadata: [observation],
+        }
+        try:
+            result = apply_postprocessor(made, context, columns if made.columnar else python_view(columns), 1)
+        except ProcessorError as exc:
+            return exc
+        return {str(address): _only(value) for address, value in result.items()}
+
+
+def _only(value: Any) -> Any:
+    """The value of the only row of a column, or of every column in nested mappings."""
+    if isinstance(value, Mapping):
+        return {str(key): _only(child) for key, child in value.items()}
+    first = value[0]
+    if isinstance(first, pa.Scalar):
+        return first.as_py(maps_as_pydicts="strict")
+    return first.tolist() if hasattr(first, "tolist") else first
