@@ -55,6 +55,7 @@ _LAZY = {
     "preprocess": "json2vec.processors",
     "postprocess": "json2vec.processors",
     "PredictJob": "json2vec.predict",
+    "Deployment": "json2vec.serving.deployment",
 }
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from json2vec.rank_files.reader import read_predictions
     from json2vec.rank_files.verify import verify_predictions
     from json2vec.rank_files.writer import Writer
+    from json2vec.serving.deployment import Deployment
 
 __all__ = [
     "MASK_LITERAL",
@@ -85,6 +87,7 @@ __all__ = [
     "Category",
     "CheckpointError",
     "DateParts",
+    "Deployment",
     "EncodeError",
     "Entity",
     "FieldType",

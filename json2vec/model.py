@@ -29,6 +29,7 @@ from json2vec.errors import SchemaError
 from json2vec.fields.registry import FieldType, Shape, field_type
 from json2vec.fields.vocabulary import Vocabulary
 from json2vec.masking import mask_batch, trains
+from json2vec.memory import keep_freed_memory
 from json2vec.nn.attention import ArrayEncoder, Pool
 from json2vec.predictions import EMBEDDING, Predictions, output_type, python_view
 from json2vec.processors import apply_postprocessor
@@ -95,16 +96,20 @@ class Model(lit.LightningModule):
         self.reconstruct: tuple[str, ...] = ()
         self.vocabularies: dict[Address, Vocabulary] = {}
         self.nodes = nn.ModuleDict()
-        for address, node in schema.nodes.items():
-            if isinstance(node, Array):
-                self.nodes[address] = ArrayNode(node, schema.d_model)
-            else:
-                assert isinstance(node, Leaf)
-                kind = field_type(node)
-                self.nodes[address] = LeafNode(kind, node, Shape(schema.d_model, schema.slots(address)))
-                if kind.capacity is not None:
-                    self.vocabularies[address] = Vocabulary(kind.capacity(node))
-        self.nodes.apply(_initialise)
+        for address in schema.nodes:
+            self._add_node(schema, address)
+
+    def _add_node(self, schema: Schema, address: Address) -> None:
+        node = schema.nodes[address]
+        if isinstance(node, Array):
+            self.nodes[address] = ArrayNode(node, schema.d_model)
+        else:
+            assert isinstance(node, Leaf)
+            kind = field_type(node)
+            self.nodes[address] = LeafNode(kind, node, Shape(schema.d_model, schema.slots(address)))
+            if kind.capacity is not None:
+                self.vocabularies[address] = Vocabulary(kind.capacity(node))
+        self.nodes[address].apply(_initialise)
 
     @classmethod
     def from_schema(
@@ -291,6 +296,10 @@ class Model(lit.LightningModule):
         context = {"batch": batch, "observations": records, "input": records, "metadata": records}
         return {Address(name): columns for name, columns in
                 apply_postprocessor(postprocess, context, predictions, len(records)).items()}  # fmt: skip
+
+    def on_predict_start(self) -> None:
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Predictions:
         return self.infer(batch, self.reconstruct)

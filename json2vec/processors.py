@@ -214,6 +214,18 @@ def as_postprocessor(given: Any) -> Postprocessor | None:
     return Postprocessor(given)
 
 
+def preprocessor_mismatch(trained: str | None, made: Preprocessor | None, who: str) -> str | None:
+    """What is wrong if ``made`` is not the preprocessor of fingerprint ``trained``; None where it is, or none is known."""
+    mine = None if made is None else made.fingerprint
+    if trained is None or trained == mine:
+        return None
+    return (
+        f"the model was trained with a preprocessor of fingerprint {trained[:12]}, and {who} has "
+        f"{'none' if mine is None else mine[:12]}: its predictions may mean nothing. "
+        "Remedy: pass the preprocessor of the training"
+    )
+
+
 def check_keywords(given: Iterable[str], known: Iterable[str], what: str) -> None:
     """Raise `ProcessorError`, with the nearest known name, if a given keyword is not known."""
     known = set(known)

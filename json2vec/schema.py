@@ -25,6 +25,7 @@ from json2vec.address import Address
 from json2vec.enums import AttentionMode, Overflow
 from json2vec.errors import SchemaError
 from json2vec.queries import Query, default_query, parse_query
+from json2vec.selectors import matching
 
 LEAF_TYPES: dict[str, type[Leaf]] = {}
 """Options classes by type name, filled by `json2vec.fields.registry.register`."""
@@ -172,7 +173,8 @@ class Mask(Options):
         array: count positions by max_length, not by the items that are there.
         start: count from the first item.
         offset: skip this many items first.
-        exclude: addresses (or names) of leaves below the array that stay visible.
+        exclude: leaves below the array that stay visible: an address or a name, a selector such as
+            ``where("type") == "entity"``, or a list of them. A schema holds the addresses that its selectors meant.
     """
 
     name: str | None = None
@@ -182,12 +184,16 @@ class Mask(Options):
     array: bool = False
     start: bool = False
     offset: int = Field(0, ge=0)
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[Any, ...] = ()
 
     @field_validator("exclude", mode="before")
     @classmethod
     def _exclude(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value if value is not None else ()
+        given = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else () if value is None else (value,)
+        for one in given:
+            if not isinstance(one, str) and not callable(one):
+                raise ValueError(f"expected names, addresses or selectors; got {one!r}")
+        return given
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -284,6 +290,11 @@ class Schema(Options):
     def _root(cls, value: Any) -> Any:
         return _node(value)
 
+    @field_validator("root")
+    @classmethod
+    def _plain_masks(cls, root: Array) -> Array:
+        return _with_plain_masks(root, Address(root.name), walk(root))
+
     @model_validator(mode="after")
     def _bound(self) -> Self:
         if self.root.max_length != 1 or self.root.masks:
@@ -307,11 +318,11 @@ class Schema(Options):
         return self
 
     def _check_mask(self, address: Address, mask: Mask) -> None:
-        below = [at for at, leaf in self.leaves.items() if at.startswith(f"{address}/") and leaf.active]
+        below = {at: leaf for at, leaf in self.leaves.items() if at.startswith(f"{address}/")}
         for excluded in mask.exclude:
             if not any(excluded in (at, at.name) for at in below):
-                raise ValueError(f"{address}: the mask excludes {excluded!r}, which is no active leaf below the array")
-        if below and all(at in mask.exclude or at.name in mask.exclude for at in below):
+                raise ValueError(f"{address}: the mask excludes {excluded!r}, which is no leaf below the array")
+        if all(at in mask.exclude or at.name in mask.exclude for at, leaf in below.items() if leaf.active):
             raise ValueError(f"{address}: a mask may not exclude every active leaf")
 
     def _check_heads(self, address: Address, node: Node) -> None:
@@ -324,14 +335,7 @@ class Schema(Options):
     @cached_property
     def nodes(self) -> dict[Address, Node]:
         """Every node by address, parents before their children, in schema order."""
-
-        def walk(node: Node, above: tuple[str, ...]) -> Iterator[tuple[Address, Node]]:
-            parts = (*above, node.name)
-            yield Address(*parts), node
-            for child in node.fields if isinstance(node, Array) else ():
-                yield from walk(child, parts)
-
-        return dict(walk(self.root, ()))
+        return walk(self.root)
 
     @cached_property
     def leaves(self) -> dict[Address, Leaf]:
@@ -394,6 +398,46 @@ class Schema(Options):
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schema:
         return cls(**values)
+
+
+def walk(root: Node) -> dict[Address, Node]:
+    """A node and all below it by address, parents before their children."""
+
+    def visit(node: Node, above: tuple[str, ...]) -> Iterator[tuple[Address, Node]]:
+        parts = (*above, node.name)
+        yield Address(*parts), node
+        for child in node.fields if isinstance(node, Array) else ():
+            yield from visit(child, parts)
+
+    return dict(visit(root, ()))
+
+
+def _with_plain_masks(array: Array, at: Address, nodes: dict[Address, Node]) -> Array:
+    """The array with every selector in its masks replaced by the addresses of the leaves it means."""
+    masks = tuple(_plain_mask(mask, at, nodes) for mask in array.masks)
+    fields = tuple(
+        _with_plain_masks(child, Address(at, child.name), nodes) if isinstance(child, Array) else child
+        for child in array.fields
+    )
+    same = all(new is old for new, old in zip(masks + fields, array.masks + array.fields, strict=True))
+    return array if same else array.replace(masks=masks, fields=fields)
+
+
+def _plain_mask(mask: Mask, at: Address, nodes: dict[Address, Node]) -> Mask:
+    if all(isinstance(one, str) for one in mask.exclude):
+        return mask
+    exclude: list[str] = []
+    for one in mask.exclude:
+        if isinstance(one, str):
+            exclude.append(one)
+            continue
+        known = {name for options in LEAF_TYPES.values() for name in options.model_fields}
+        leaves = [view.address for view in matching(nodes, [one], known=known)
+                  if isinstance(view.node, Leaf) and view.address.startswith(f"{at}/")]  # fmt: skip
+        if not leaves:
+            raise SchemaError(f"{at}: the mask excludes {one!r}, which is no leaf below the array")
+        exclude += [str(leaf) for leaf in leaves if leaf not in exclude]
+    return mask.replace(exclude=tuple(exclude))
 
 
 def _node(value: Any) -> Any:

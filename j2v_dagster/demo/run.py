@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(todo) < len(predict):
             kept = len(predict) - len(todo)
             note(f"{kept} of {len(predict)} days are predicted from these shards with this checkpoint already")
-        predict_days(data, progress(todo, "predict", "day"), instance)
+        if todo:
+            predict_days(data, progress(todo, "predict", "day"), instance)
         prime_sensor(data, predict, instance)
         results = [report.read_result(data, str(day), instance) for day in predict]
     print_report(data, results, train, predict, settings.threads)

@@ -18,7 +18,7 @@ from json2vec.data.snapshot import Snapshot
 from json2vec.data.training import EpochLoader, TrainingDataset
 from json2vec.enums import ShardingStrategy, Strata
 from json2vec.errors import ProcessorError, SchemaError
-from json2vec.processors import Preprocessor, as_preprocessor
+from json2vec.processors import Preprocessor, as_preprocessor, preprocessor_mismatch
 from json2vec.ranks import rank_and_world
 
 _LEARN_ROWS = 8192  # rows that the vocabularies learn from at a time
@@ -173,15 +173,9 @@ class DataModule(lit.LightningDataModule):
         return None if self.preprocessor is None else self.preprocessor.fingerprint
 
     def _compare_preprocessor(self) -> None:
-        trained = self.model.preprocessor_fingerprint
-        mine = self._fingerprint()
-        if trained is None or trained == mine:
+        message = preprocessor_mismatch(self.model.preprocessor_fingerprint, self.preprocessor, self._name)
+        if message is None:
             return
-        message = (
-            f"the model was trained with a preprocessor of fingerprint {trained[:12]}, and {self._name} has "
-            f"{'none' if mine is None else mine[:12]}: its predictions may mean nothing. "
-            "Remedy: pass the preprocessor of the training"
-        )
         if self.strict_preprocessor:
             raise ProcessorError(message)
         warnings.warn(message, UserWarning, stacklevel=3)

@@ -109,12 +109,10 @@ class ValueCheck:
         rows: Callable[[np.ndarray], np.ndarray] = lambda index: index  # noqa: E731
         while not pa.types.is_floating(array.type.value_type):
             array, rows = _flatten_once(array, rows)
-        lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        squares = np.append(np.square(_numbers(array.flatten()).astype(np.float64)), 0.0)
-        starts = np.cumsum(lengths) - lengths
-        norms = np.add.reduceat(squares, starts) if len(lengths) else np.zeros(0)
-        bad = ~(np.abs(np.sqrt(norms) - 1) <= 10 * TOLERANCE) | (lengths == 0)
-        self._report_mask(bad, path, "is not of unit length", row_name, rows, np.sqrt(norms))
+        norms = _norms(array)
+        self._report_mask(
+            ~(np.abs(norms - 1) <= 10 * TOLERANCE), path, "is not of unit length", row_name, rows, norms
+        )
 
     def _topk(self, array: pa.Array, address: str, path: str, row_name: RowName) -> None:
         flat, rows = _flatten(array)
@@ -148,6 +146,21 @@ class ValueCheck:
         self.bad += len(rows)
         if len(self._examples) < MAX_EXAMPLES:
             self._examples.append(f"{path} of {row_name(int(rows[0]))} {why}")
+
+
+def _norms(vectors: Any) -> np.ndarray:
+    """float64 (N,): Euclidean norms of N lists of floats; 0 for an empty or absent one, NaN where an item is absent."""
+    lengths = pc.fill_null(vectors.value_lengths(), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    values = _numbers(vectors.flatten())
+    if not len(lengths) or not len(values):
+        return np.zeros(len(lengths))
+    if (lengths == lengths[0]).all():
+        rows = values.reshape(len(lengths), -1)
+        # In the values' own precision: far within the tolerance, and half the memory traffic.
+        return np.sqrt(np.einsum("ij,ij->i", rows, rows)).astype(np.float64)
+    squares = np.append(np.square(values.astype(np.float64)), 0.0)
+    sums = np.add.reduceat(squares, np.cumsum(lengths) - lengths)
+    return np.sqrt(np.where(lengths > 0, sums, 0))
 
 
 def _leaf_type(kind: pa.DataType) -> pa.DataType:

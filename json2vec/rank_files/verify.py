@@ -7,6 +7,7 @@ without torch, except `replay` and a model given as a path.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from json2vec.data.snapshot import Snapshot
 from json2vec.errors import IncompletePredictions, Json2VecError, StoreError
 from json2vec.processors import resolve
 from json2vec.rank_files.commit import file_problem
+from json2vec.rank_files.consistency import footer_problem, kept_problem, manifest_problems
 from json2vec.rank_files.coverage import Coverage, Locator
 from json2vec.rank_files.files import row_namer
 from json2vec.rank_files.findings import FINDINGS, MAX_EXAMPLES, Finding, Report
@@ -178,9 +180,15 @@ class _Verification:
         """Give every batch of a file to ``use``, also of one whose bytes are wrong, as far as it can be read."""
         try:
             with self.store.open(file.path) as handle:
-                parquet = pq.ParquetFile(handle, page_checksum_verification=True)
+                # SHA-256 has seen every byte of an intact file; in a broken one the pages tell which rows are.
+                checksums = file.path in self.broken
+                local = isinstance(handle, io.BufferedReader)  # fetching ahead pays over a network only
+                parquet = pq.ParquetFile(handle, page_checksum_verification=checksums, pre_buffer=not local)
                 self.schemas[file.path] = parquet.schema_arrow
                 at = 0
+                why = footer_problem(parquet.metadata.metadata, self.snapshot, self.manifest)
+                if why is not None:
+                    self.broken.setdefault(file.path, why)
                 for batch in parquet.iter_batches(BATCH_ROWS):
                     use(batch, at)
                     at += batch.num_rows
@@ -224,16 +232,16 @@ class _Verification:
         examples = [f"rank {listed[path].rank}: {path} {why}" for path, why in self.broken.items()]
         examples += [f"rank {rank} has no file" for rank in sorted(ranks)]
         examples += [f"{path} is not in the manifest" for path in stale]
-        total = sum(file.rows for file in self.manifest.files)
-        if total != self.manifest.rows:
-            examples.append(f"the manifest promises {self.manifest.rows} rows, its files hold {total}")
-        counts = {"files": len(listed), "broken": len(self.broken), "missing_ranks": len(ranks), "stale": len(stale)}
+        contradictions = list(manifest_problems(self.store, self.manifest, self.snapshot))
+        examples += contradictions
+        counts = {"files": len(listed), "broken": len(self.broken), "missing_ranks": len(ranks), "stale": len(stale),
+                  "contradictions": len(contradictions)}  # fmt: skip
         return Finding(
             "files", not examples,
             f"exactly {len(listed)} files of {self.manifest.world_size} ranks, of the manifest's sizes and SHA-256",
             f"{len(listed) - len(self.broken)} intact, {len(self.broken)} broken, {len(stale)} stale, "
-            f"{len(ranks)} ranks without a file",
-            "" if not examples else "do not load this folder; predict again" if self.broken or ranks
+            f"{len(ranks)} ranks without a file, {len(contradictions)} contradictions between manifest and markers",
+            "" if not examples else "do not load this folder; predict again" if self.broken or ranks or contradictions
             else "remove the stale files, or predict again", counts, tuple(examples[: 2 * MAX_EXAMPLES]),
         )  # fmt: skip
 
@@ -268,6 +276,8 @@ class _Verification:
     def _schema_problem(self, schema: pa.Schema, postprocessed: bool) -> str | None:
         if schema_digest(schema) != self.manifest.schema_digest:
             return f"columns {schema.names} do not have the digest of the manifest's schema"
+        if why := kept_problem(self.manifest, self.snapshot, schema):
+            return why
         if "inputs" in schema.names:
             for one in schema.field("inputs").type:
                 place = self.snapshot.schema.get_field_index(one.name)
@@ -310,8 +320,9 @@ def _sha256(store: Store, path: str) -> str:
 
 
 def _own_files(store: Store) -> Iterator[str]:
-    """Files at the top of the folder whose names are the writer's, but for error reports."""
+    """Files at the top of the folder whose names are the writer's, but for error reports, and any other Parquet file:
+    somebody who lists ``*.parquet`` instead of reading the manifest would take it for predictions."""
     for entry in store.list():
         name = parse_name(entry.path)
-        if name is not None and name.kind != "error":
+        if (name is not None and name.kind != "error") or ("/" not in entry.path and entry.path.endswith(".parquet")):
             yield entry.path

@@ -46,23 +46,36 @@ class Predictor:
 
     def __call__(self, records: Sequence[Record]) -> list[Record | Exception]:
         """For each record address -> payload without a row dimension; `BadRecord`, or another exception, in its place."""
-        results: list[Record | Exception] = [self._observation(record) for record in records]
-        good = self._encodable(results)
-        if not good:
-            return results
-        observations: list[Any] = [results[index] for index in good]
-        batch = self._model.encode(observations).to(self._model.device)
-        columns = self._model.infer(batch, self._reconstruct).cpu().columns()
-        if self._postprocessor is None:
-            rows: list[Any] = columns.to_pylist(maps_as_pydicts="strict")
-        else:
-            rows = [
-                self._postprocessed(self._postprocessor, records[index], observation, columns.slice(row, 1))
-                for row, (index, observation) in enumerate(zip(good, observations, strict=True))
-            ]
-        for index, row in zip(good, rows, strict=True):
-            results[index] = row
+        results: list[Any] = [self._observation(record) for record in records]
+        good = [index for index, one in enumerate(results) if not isinstance(one, Exception)]
+        observations = [results[index] for index in good]
+        for index, predicted in zip(good, self._predict(observations), strict=True):
+            if self._postprocessor is not None and not isinstance(predicted, Exception):
+                predicted = self._postprocessed(self._postprocessor, records[index], results[index], predicted)
+            results[index] = predicted
         return results
+
+    def _predict(self, observations: list[Record]) -> list[Any]:
+        """A prediction or an exception for each of M observations.
+
+        What fails together is tried again in halves, so that a record never suffers from its neighbours, and a batch
+        too large for the device's memory is made smaller.
+        """
+        if not observations:
+            return []
+        try:
+            batch = self._model.encode(observations).to(self._model.device)
+            columns = self._model.infer(batch, self._reconstruct).cpu().columns()
+        except Exception as exc:
+            if len(observations) > 1:
+                half = len(observations) // 2
+                return self._predict(observations[:half]) + self._predict(observations[half:])
+            if isinstance(exc, EncodeError | RecursionError):
+                return [BadRecord(str(exc).removesuffix(" (at row 0 of the batch)"))]
+            return [exc]
+        if self._postprocessor is None:
+            return columns.to_pylist(maps_as_pydicts="strict")
+        return [columns.slice(row, 1) for row in range(len(columns))]
 
     def _observation(self, record: Record) -> Record | Exception:
         made = self._preprocessor
@@ -81,20 +94,6 @@ class Predictor:
             found = f"{len(several)} rows" if len(several) != 1 else type(several[0]).__name__
             return BadRecord(f"preprocessor {made.name!r} made {found} of the record; expected one dict")
         return several[0]
-
-    def _encodable(self, results: list[Record | Exception]) -> list[int]:
-        """Indices of the observations that can be encoded; errors take the place of the others."""
-        good = [index for index, one in enumerate(results) if not isinstance(one, Exception)]
-        try:
-            self._model.encode([results[index] for index in good])  # type: ignore[misc]
-        except EncodeError:
-            for index in good:
-                try:
-                    self._model.encode([results[index]])  # type: ignore[list-item]
-                except EncodeError as exc:
-                    results[index] = BadRecord(str(exc).removesuffix(" (at row 0 of the batch)"))
-            good = [index for index in good if not isinstance(results[index], Exception)]
-        return good
 
     def _postprocessed(
         self, made: Postprocessor, record: Record, observation: Record, columns: pa.StructArray

@@ -13,7 +13,7 @@ import json2vec
 
 ROOT = Path(json2vec.__file__).parent
 FLOORS = [
-    {"address", "enums", "errors", "ranks"},
+    {"address", "enums", "errors", "memory", "ranks"},
     {"stores"},
     {"queries"},
     {"schema", "selectors", "editing"},

@@ -1,0 +1,178 @@
+"""The HTTP side of a deployment: bytes to records, results to bytes, faults to status codes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.json_schema import models_json_schema
+
+from json2vec.serving.batcher import Batcher, Overloaded
+from json2vec.serving.predictor import BadRecord
+
+_log = logging.getLogger("json2vec.serving")
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
+
+class Refused(Exception):
+    """A request that gets an error instead of an answer.
+
+    ``items`` are the records at fault: {"item": position in the request, "message": ...}.
+    """
+
+    def __init__(self, status: int, message: str, items: Sequence[dict[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.status, self.items = status, list(items)
+
+
+def application(
+    batcher: Batcher[dict[str, Any], dict[str, Any]],
+    request: type[BaseModel] | None = None,
+    response: type[BaseModel] | None = None,
+) -> FastAPI:
+    """The application over a batcher of records.
+
+    Args:
+        request: validates each record.
+        response: validates and shapes each result.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(batcher.close)
+
+    app = FastAPI(title="json2vec", lifespan=lifespan)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.post("/predict")
+    async def predict(http: Request) -> Response:
+        try:
+            status, content = 200, await _answer(await http.body(), batcher, request, response)
+        except Refused as exc:
+            status = exc.status
+            error = {"status_code": status, "message": str(exc), "items": exc.items}
+            content = orjson.dumps({"predictions": {}, "error": error})
+        return Response(content, status, media_type="application/json")
+
+    app.openapi = _documented(app.openapi, request, response)  # type: ignore[method-assign]
+    return app
+
+
+async def _answer(
+    body: bytes, batcher: Batcher[Any, Any], request: type[BaseModel] | None, response: type[BaseModel] | None
+) -> bytes:
+    try:
+        asked = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise Refused(400, f"the body is not JSON: {exc}") from exc
+    several = isinstance(asked, list)
+    records = _validated(asked if several else [asked], several, request)
+    try:
+        futures = batcher.submit(records)
+    except Overloaded as exc:
+        raise Refused(503, str(exc)) from exc
+    results = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+    answers = [{"predictions": one} for one in _checked(results, response)]
+    try:
+        return orjson.dumps(answers if several else answers[0], option=_OPTIONS)
+    except TypeError as exc:
+        _log.exception("predictions that are no JSON")
+        raise Refused(500, f"the predictions cannot be written as JSON: {exc}") from exc
+
+
+def _validated(records: list[Any], several: bool, request: type[BaseModel] | None) -> list[dict[str, Any]]:
+    """The records as the model shall see them."""
+    wrong = []
+    for item, record in enumerate(records):
+        if not isinstance(record, dict):
+            wrong.append({"item": item, "message": f"expected an object, found {_kind(record)}"})
+        elif request is not None:
+            try:
+                # As JSON, where texts may spell dates and the like even in a strict model.
+                records[item] = request.model_validate_json(orjson.dumps(record)).model_dump()
+            except ValidationError as exc:
+                wrong.append({"item": item, "message": _reasons(exc)})
+    if wrong and not several:
+        message = wrong[0]["message"]
+        raise Refused(422, message + ("" if request else " (or an array of objects)"), wrong)
+    if wrong:
+        raise Refused(422, _summary(wrong, len(records)), wrong)
+    return records
+
+
+def _checked(results: Sequence[Any], response: type[BaseModel] | None) -> list[Any]:
+    """The results as they are answered; raises `Refused` if any of them is an exception."""
+    bad = [{"item": item, "message": str(one)} for item, one in enumerate(results) if isinstance(one, BadRecord)]
+    if bad:
+        raise Refused(422, bad[0]["message"] if len(results) == 1 else _summary(bad, len(results)), bad)
+    for one in results:
+        if isinstance(one, BaseException):
+            _log.error("prediction failed", exc_info=one)
+            raise Refused(500, f"prediction failed: {type(one).__name__}: {one}") from one
+    if response is None:
+        return list(results)
+    try:
+        return [response.model_validate(one).model_dump(mode="json", by_alias=True) for one in results]
+    except ValidationError as exc:
+        _log.exception("predictions that are not what the response model says")
+        raise Refused(500, f"the predictions do not fit {response.__name__}: {_reasons(exc)}") from exc
+
+
+def _summary(wrong: list[dict[str, Any]], total: int) -> str:
+    first = wrong[0]
+    return f"{len(wrong)} of {total} records cannot be predicted; the first is item {first['item']}: {first['message']}"
+
+
+def _reasons(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'record'}: {one['msg']}" for one in found)
+
+
+def _kind(value: Any) -> str:
+    names = {list: "an array", str: "a text", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")
+
+
+def _documented(
+    made: Callable[[], dict[str, Any]], request: type[BaseModel] | None, response: type[BaseModel] | None
+) -> Callable[[], dict[str, Any]]:
+    """FastAPI's OpenAPI document with what goes in and out of ``/predict``, which it cannot see for itself."""
+
+    def document() -> dict[str, Any]:
+        found = made()
+        pairs: list[Any] = []
+        if request is not None:
+            pairs.append((request, "validation"))
+        if response is not None:
+            pairs.append((response, "serialization"))
+        schemas, definitions = models_json_schema(pairs, ref_template="#/components/schemas/{model}")
+        found.setdefault("components", {}).setdefault("schemas", {}).update(definitions.get("$defs", {}))
+        record = {"type": "object"} if request is None else schemas[request, "validation"]
+        predictions = {"type": "object"} if response is None else schemas[response, "serialization"]
+        answer = {"type": "object", "properties": {"predictions": predictions}, "required": ["predictions"]}
+        operation = found["paths"]["/predict"]["post"]
+        operation["requestBody"] = {"required": True, "content": _one_or_many(record)}
+        operation["responses"] = {
+            "200": {"description": "Predictions, in the order of the records", "content": _one_or_many(answer)},
+            "400": {"description": "The body is not JSON"},
+            "422": {"description": "A record that cannot be predicted; nothing was"},
+            "500": {"description": "The service failed"},
+            "503": {"description": "Too many records are waiting"},
+        }
+        return found
+
+    return document
+
+
+def _one_or_many(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"oneOf": [schema, {"type": "array", "items": schema}]}}}

@@ -1,0 +1,206 @@
+"""`Deployment`: a model behind HTTP, one prediction for each record whatever else is asked at the same time.
+
+    POST /predict   an object -> {"predictions": {address: {...}}}; an array of objects -> an array of such, in order
+    GET /health     {"status": "ok"}
+
+An array is one request: it is answered as a whole, or refused as a whole. A refusal has the body
+``{"predictions": {}, "error": {"status_code", "message", "items"}}``; ``items`` says which records were wrong, and why.
+
+    400  the body is not JSON
+    422  not an object or an array of objects, a record that the request model or the preprocessor refuses, or a value
+         that its field cannot encode
+    503  too many records are waiting (`Settings.max_waiting`)
+    500  a fault of the service: the postprocessor, the response model or the model itself failed
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Sequence
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from pydantic import BaseModel
+
+from json2vec.errors import ProcessorError, SchemaError
+from json2vec.model import Model
+from json2vec.processors import (
+    Postprocessor,
+    Preprocessor,
+    as_postprocessor,
+    as_preprocessor,
+    preprocessor_mismatch,
+)
+from json2vec.serving.batcher import Batcher
+from json2vec.serving.predictor import Predictor
+from json2vec.serving.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+try:
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from json2vec.serving.application import application
+except ModuleNotFoundError as exc:
+    if exc.name not in ("fastapi", "orjson", "uvicorn"):
+        raise
+    raise ModuleNotFoundError(
+        f"json2vec.Deployment needs {exc.name}. Remedy: pip install json2vec-dagster[serving]", name=exc.name
+    ) from exc
+
+
+class Deployment:
+    """Serves a model.
+
+    Every setting may also come from the environment as ``JSON2VEC_`` and its name in capitals; see
+    `json2vec.serving.settings.Settings` for what they mean and their defaults.
+
+    Args:
+        checkpoint: path of the model.
+        model: a model in memory, instead of a checkpoint.
+        reconstruct: further leaves to predict, by address or by path below the root.
+        trusted_modules: see `Model.load`.
+        strict_preprocessor: raise where the preprocessor is not the one the model was trained with (default: warn).
+
+    Raises:
+        SchemaError: an unknown setting, a value out of range, model and checkpoint both given, or several workers for
+            a model in memory.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | PathLike[str] | None = None,
+        *,
+        model: Model | None = None,
+        max_batch_size: int | None = None,
+        batch_timeout: float | None = None,
+        max_waiting: int | None = None,
+        accelerator: str | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        workers: int | None = None,
+        log_level: str | None = None,
+        reconstruct: Sequence[str] = (),
+        trusted_modules: Sequence[str] = (),
+        strict_preprocessor: bool = False,
+        **unknown: Any,
+    ) -> None:
+        self.settings = Settings.read({
+            "checkpoint": None if checkpoint is None else fspath(checkpoint), "max_batch_size": max_batch_size,
+            "batch_timeout": batch_timeout, "max_waiting": max_waiting, "accelerator": accelerator, "host": host,
+            "port": port, "workers": workers, "log_level": log_level, **unknown,
+        })  # fmt: skip
+        if model is not None and checkpoint is not None:
+            raise SchemaError("Deployment takes a checkpoint or a model, not both")
+        if model is not None and self.settings.workers > 1:
+            raise SchemaError(
+                f"workers={self.settings.workers} needs a checkpoint, which every process loads for itself; got a model "
+                "in memory. Remedy: model.save(path) and Deployment(path, workers=...)"
+            )
+        self.model, self.reconstruct = model, tuple(reconstruct)
+        self.trusted_modules, self.strict_preprocessor = tuple(trusted_modules), strict_preprocessor
+        self.preprocessor: Preprocessor | None = None
+        self.postprocessor: Postprocessor | None = None
+        self.request: type[BaseModel] | None = None
+        self.response: type[BaseModel] | None = None
+
+    def forge(self, *, request: type[BaseModel] | None = None, response: type[BaseModel] | None = None) -> Self:
+        """Declare what goes in and out.
+
+        Args:
+            request: validates each record; the model sees its fields, by their names.
+            response: validates and shapes each ``predictions`` object.
+
+        Raises:
+            SchemaError: not a pydantic model.
+        """
+        for name, made in (("request", request), ("response", response)):
+            if made is not None and not (isinstance(made, type) and issubclass(made, BaseModel)):
+                raise SchemaError(f"forge({name}=) must be a pydantic model class; got {made!r}")
+        self.request, self.response = request or self.request, response or self.response
+        return self
+
+    def preprocess(self, preprocessor: Any, **kwargs: Any) -> Self:
+        """Set what is applied to each record first; it must make exactly one row of it. See docs/processors.md."""
+        self.preprocessor = as_preprocessor(preprocessor, **kwargs)
+        return self
+
+    def postprocess(self, postprocessor: Any) -> Self:
+        """Set what makes the answer of the predictions; see `json2vec.serving.predictor.Predictor`."""
+        self.postprocessor = as_postprocessor(postprocessor)
+        return self
+
+    def app(self) -> FastAPI:
+        """The application, its model loaded.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be loaded.
+            SchemaError: no such accelerator, or ``reconstruct`` names no leaf.
+            ProcessorError: another preprocessor than in training, with ``strict_preprocessor``.
+        """
+        predictor = Predictor(
+            self._ready_model(), preprocessor=self.preprocessor, postprocessor=self.postprocessor,
+            reconstruct=self.reconstruct,
+        )  # fmt: skip
+        chosen = self.settings
+        batcher = Batcher(
+            predictor, max_batch_size=chosen.max_batch_size, batch_timeout=chosen.batch_timeout,
+            max_waiting=chosen.max_waiting,
+        )  # fmt: skip
+        return application(batcher, self.request, self.response)
+
+    def serve(self) -> None:
+        """Serve until interrupted.
+
+        Raises:
+            SchemaError: several workers, and something that cannot be handed to another process.
+        """
+        chosen = self.settings
+        common: dict[str, Any] = {"host": chosen.host, "port": chosen.port, "log_level": chosen.log_level}
+        if chosen.workers == 1:
+            uvicorn.run(self.app(), **common)
+            return
+        self._check_transferable()
+        config = uvicorn.Config(self.app, factory=True, workers=chosen.workers, **common)
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+    def _check_transferable(self) -> None:
+        for name in ("preprocessor", "postprocessor", "request", "response"):
+            try:
+                pickle.dumps(getattr(self, name))
+            except (pickle.PicklingError, AttributeError, TypeError) as exc:
+                raise SchemaError(
+                    f"workers={self.settings.workers}: the {name} cannot be handed to another process: {exc}. Remedy: "
+                    "define it at the top of a module, or use workers=1"
+                ) from exc
+
+    def _ready_model(self) -> Model:
+        model = self.model
+        if model is None:
+            model = Model.load(self.settings.checkpoint, trusted_modules=self.trusted_modules)
+        self._compare_preprocessor(model)
+        return model.to(_device(self.settings.accelerator)).eval()
+
+    def _compare_preprocessor(self, model: Model) -> None:
+        message = preprocessor_mismatch(model.preprocessor_fingerprint, self.preprocessor, "Deployment")
+        if message is None:
+            return
+        if self.strict_preprocessor:
+            raise ProcessorError(message)
+        warnings.warn(message, UserWarning, stacklevel=4)
+
+
+def _device(accelerator: str) -> torch.device:
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator == "auto":
+        accelerator = next(name for name, available in there.items() if available)
+    if not there[accelerator]:
+        raise SchemaError(
+            f"accelerator={accelerator!r} is not available; there is "
+            f"{', '.join(name for name, available in there.items() if available)}. Remedy: accelerator='auto'"
+        )
+    return torch.device(accelerator)
