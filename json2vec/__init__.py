@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from json2vec import helpers
 from json2vec.address import Address
 from json2vec.enums import (
     MASK_LITERAL,
@@ -34,6 +35,7 @@ from json2vec.errors import (
     VerificationFailed,
 )
 from json2vec.schema import Array, Leaf, Mask, Schema
+from json2vec.selectors import predicate, where
 
 _LAZY = {
     "Category": "json2vec.fields.category",
@@ -41,6 +43,7 @@ _LAZY = {
     "Entity": "json2vec.fields.entity",
     "Number": "json2vec.fields.number",
     "Set": "json2vec.fields.set",
+    "Text": "json2vec.fields.text",
     "Vector": "json2vec.fields.vector",
     "FieldType": "json2vec.fields.registry",
     "register": "json2vec.fields.registry",
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
     from json2vec.fields.number import Number
     from json2vec.fields.registry import FieldType, register
     from json2vec.fields.set import Set
+    from json2vec.fields.text import Text
     from json2vec.fields.vector import Vector
     from json2vec.model import Model
     from json2vec.predict import PredictJob
@@ -114,16 +118,20 @@ __all__ = [
     "StreamingDataModule",
     "Suffix",
     "TensorKey",
+    "Text",
     "Tokens",
     "Vector",
     "VerificationFailed",
     "Writer",
     "commit_predictions",
+    "helpers",
     "postprocess",
+    "predicate",
     "preprocess",
     "read_predictions",
     "register",
     "verify_predictions",
+    "where",
 ]
 
 

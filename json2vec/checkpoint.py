@@ -8,7 +8,9 @@ A checkpoint is a dictionary that ``torch.load(weights_only=True)`` accepts:
     field_types      {name: import path of its options class}
     batch_size       rows
     preprocessor     fingerprint of the training preprocessor, or None
-    optimizer        import path ("module:name") of a factory, or None
+    optimizer        import path and plain arguments of a factory ({path: "module:name", kwargs: {...}}), or None
+    scheduler        likewise
+    outside          {address: digest} of what a field reads beside its tensors, such as a language model
     state_dict       tensors
 
 Lightning writes the same keys into its own checkpoints.
@@ -31,6 +33,7 @@ import torch
 
 from json2vec.address import Address
 from json2vec.errors import CheckpointError, SchemaError
+from json2vec.factories import Factory, as_factory
 from json2vec.fields.registry import field_type
 from json2vec.fields.vocabulary import Vocabulary
 from json2vec.schema import LEAF_TYPES, Schema
@@ -53,7 +56,9 @@ def describe(model: Model) -> dict[str, Any]:
         "field_types": {name: f"{options.__module__}:{options.__qualname__}" for name, options in types.items()},
         "batch_size": model.batch_size,
         "preprocessor": model.preprocessor_fingerprint,
-        "optimizer": model.optimizer if isinstance(model.optimizer, str) else None,
+        "optimizer": _plain(model.optimizer),
+        "scheduler": _plain(model.scheduler),
+        "outside": model.outside(),
     }
 
 
@@ -112,11 +117,30 @@ def restore(cls: type[M], values: dict[str, Any], path: Any, trusted_modules: Se
         schema = Schema.from_dict(values["schema"])
     except (SchemaError, TypeError) as exc:
         raise CheckpointError(f"checkpoint {path} holds a schema that is not valid: {exc}") from exc
-    model = cls(schema, batch_size=values.get("batch_size", 1), optimizer=values.get("optimizer"))
+    made = {
+        name: None if values.get(name) is None else Factory.from_plain(values[name], trusted_modules)
+        for name in ("optimizer", "scheduler")
+    }
+    model = cls(schema, batch_size=values.get("batch_size", 1), **made)
     model.preprocessor_fingerprint = values.get("preprocessor")
     restore_vocabularies(model, values)
     _load_tensors(model, values["state_dict"], path)
+    _compare_outside(model, values.get("outside") or {}, path)
     return model.eval()
+
+
+def _plain(factory: Any) -> dict[str, Any] | None:
+    found = as_factory(factory)
+    return None if found is None else found.to_plain()
+
+
+def _compare_outside(model: Model, digests: dict[str, str], path: Any) -> None:
+    for address, found in model.outside().items():
+        if digests.get(address, found) != found:
+            raise CheckpointError(
+                f"{address}: checkpoint {path} was trained with another language model than the one of that name here "
+                f"(SHA-256 {digests[address][:12]}, found {found[:12]}). Remedy: provide the same weights; revision= pins them"
+            )
 
 
 def restore_vocabularies(model: Model, values: dict[str, Any]) -> None:

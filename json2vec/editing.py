@@ -35,9 +35,7 @@ def select(schema: Schema, *selectors: Any, include_root: bool = True) -> list[N
     return [view for view in found if include_root or view.parent is not None]
 
 
-def update(
-    schema: Schema, *selectors: Any, include_root: bool = True, strict: bool = True, **values: Any
-) -> Schema:
+def update(schema: Schema, *selectors: Any, include_root: bool = True, strict: bool = True, **values: Any) -> Schema:
     """Change options of the nodes that every selector means.
 
     Args:
@@ -56,11 +54,10 @@ def update(
         without = [view for view in chosen if not _takes(view.node, name)]
         if without and (strict or len(without) == len(chosen)):
             options = {option for view in chosen for option in type(view.node).model_fields} | {"target"}
-            raise SchemaError(
-                f"{without[0].address} ({without[0].type}) has no option {name!r}; "
-                f"{suggestion(name, (options if len(without) == len(chosen) else set(type(without[0].node).model_fields)) - set(_FIXED))}"
-                + (" Remedy: select fewer nodes, or strict=False" if len(without) < len(chosen) else "")
-            )
+            hint = suggestion(name, options - set(_FIXED))
+            if len(without) < len(chosen):
+                hint = "other selected nodes have. Remedy: select fewer nodes, or strict=False"
+            raise SchemaError(f"{without[0].address} ({without[0].type}) has no option {name!r}; {hint}")
     changed = {view.address for view in chosen}
 
     def edit(address: Address, node: Node) -> Node:
@@ -108,7 +105,7 @@ def delete(schema: Schema, *selectors: Any) -> Schema:
     gone = {view.address for view in _some(schema, selectors, True, "delete")}
     if Address(schema.root.name) in gone:
         raise SchemaError(f"the root {schema.root.name!r} cannot be deleted; expected a node below it")
-    removed = {address for address in schema.nodes if any(address == one or address.startswith(f"{one}/") for one in gone)}
+    removed = gone | {address for view in select(schema) if view.address in gone for address in view.descendants}
     for address in schema.arrays:
         left = [leaf for leaf in schema.active if leaf.startswith(f"{address}/") and leaf not in removed]
         if address not in removed and not left:
@@ -158,7 +155,7 @@ def _spelled(node: Node, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rebuilt(schema: Schema, edit: Callable[[Address, Node], Node]) -> Schema:
-    """The schema with ``edit`` applied to every node, children before their array."""
+    """The schema with ``edit`` applied to every node, an array before its children."""
 
     def walk(address: Address, node: Node) -> Node:
         node = edit(address, node)

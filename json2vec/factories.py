@@ -52,7 +52,7 @@ class Factory:
         if not self.trusted:
             raise CheckpointError(
                 f"the checkpoint names the function {self.path}, whose module is not trusted. Remedy: "
-                f"Model.load(..., trusted_modules=[{self.module!r}]), or set the model's optimizer or scheduler yourself"
+                f"Model.load(..., trusted_modules=[{self.module!r}]), or set model.optimizer or model.scheduler"
             )
         module, _, name = self.path.partition(":")
         try:
@@ -76,7 +76,7 @@ class Factory:
         """From a checkpoint; trusted only if its module is one of ``trusted_modules`` or of `OWN_MODULES`."""
         values = {"path": value} if isinstance(value, str) else {key: value.get(key) for key in ("path", "kwargs")}
         if not isinstance(values["path"], str) or not isinstance(values.get("kwargs", {}), dict):
-            raise CheckpointError(f"expected a function as {{'path': 'module:name', 'kwargs': ...}}; found {value!r:.80}")
+            raise CheckpointError(f"expected a function as {{'path': 'module:name', 'kwargs': ...}}; got {value!r:.60}")
         made = cls(**values, trusted=False)
         trusted = made.module in OWN_MODULES or made.module in trusted_modules
         return cls(made.path, made.kwargs, trusted=trusted)

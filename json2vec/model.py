@@ -13,103 +13,51 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import lightning.pytorch as lit
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import nn
 
-import json2vec.fields  # noqa: F401 - registers the field types
 from json2vec import checkpoint as checkpoints
 from json2vec.address import Address
-from json2vec.batch import Batch, FieldBatch, RowBatch
+from json2vec.batch import Batch, RowBatch
 from json2vec.encode import encode_batch, resolve
 from json2vec.enums import Strata
 from json2vec.errors import SchemaError
-from json2vec.fields.registry import FieldType, Shape, field_type
+from json2vec.factories import Factory
+from json2vec.fields.registry import field_type
 from json2vec.fields.vocabulary import Vocabulary
 from json2vec.masking import mask_batch, trains
 from json2vec.memory import keep_freed_memory
-from json2vec.nn.attention import ArrayEncoder, Pool
 from json2vec.predictions import EMBEDDING, Predictions, output_type, python_view
 from json2vec.processors import apply_postprocessor
-from json2vec.schema import Array, Leaf, Node, Schema
-
-Outputs = dict[str, torch.Tensor]
-
-
-class LeafNode(nn.Module):
-    """A leaf's embedder, and its decoder: pooling, then heads."""
-
-    def __init__(self, kind: FieldType, leaf: Leaf, shape: Shape) -> None:
-        super().__init__()
-        self.embedder = kind.embedder(leaf, shape)
-        self.decoder = kind.decoder(leaf, shape)
-        self.slots = shape.slots
-        if leaf.pooling == "query":
-            self.decoder.pool = Pool(shape.slots, shape.d_model, leaf.n_heads, leaf.n_linear, leaf.dropout or 0.0)
-
-    def embed(self, field: FieldBatch) -> torch.Tensor:
-        """Tokens (B, L, C)."""
-        state = field.state
-        lead = (int(np.prod(state.shape[:-1])), state.shape[-1])
-        content = {key: value.reshape(*lead, *value.shape[state.dim() :]) for key, value in field.content.items()}
-        return self.embedder(state.reshape(lead), content)
-
-    def decode(self, memory: torch.Tensor) -> tuple[torch.Tensor, Outputs]:
-        """The pooled vectors (N, P, C) and the heads' outputs, from a memory (N, S, C)."""
-        pool = getattr(self.decoder, "pool", None)
-        pooled = memory.mean(1, keepdim=True).expand(-1, self.slots, -1) if pool is None else pool(memory)
-        return pooled, self.decoder(pooled)
+from json2vec.schema import Node, Schema
+from json2vec.tree import LeafNode, ModuleTree, Outputs
 
 
-class ArrayNode(nn.Module):
-    """An array's encoder."""
-
-    def __init__(self, array: Array, d_model: int) -> None:
-        super().__init__()
-        self.encoder = ArrayEncoder(
-            d_model, array.n_heads, array.attention, array.n_layers, array.n_linear, array.dropout or 0.0
-        )
-
-
-class Model(lit.LightningModule):
+class Model(ModuleTree):
     """A model over nested records.
 
     Args:
         schema: the tree; see `Model.from_schema` for building one on the way.
         batch_size: rows in a batch of training or prediction.
-        optimizer: an optimizer, or a callable taking the model and returning one; needed for fitting.
-        scheduler: a callable taking (model, optimizer), or a scheduler.
+        optimizer: an optimizer, or a callable taking the model and returning one; needed for fitting. A checkpoint
+            keeps it where it has an import path: ``helpers.optimizers.adamw(...)``, a `Factory`, the text
+            ``"module:function"``, or a function of a module.
+        scheduler: a callable taking (model, optimizer), or a scheduler; kept likewise.
 
     Raises:
         SchemaError: batch_size is not positive.
     """
 
     def __init__(self, schema: Schema, *, batch_size: int = 1, optimizer: Any = None, scheduler: Any = None) -> None:
-        super().__init__()
         if batch_size < 1:
             raise SchemaError(f"batch_size must be at least 1 row; got {batch_size}")
-        self.schema, self.batch_size = schema, batch_size
-        self.optimizer, self.scheduler = optimizer, scheduler
+        super().__init__(schema)
+        self.batch_size = batch_size
+        self.optimizer = Factory(optimizer) if isinstance(optimizer, str) else optimizer
+        self.scheduler = Factory(scheduler) if isinstance(scheduler, str) else scheduler
         self.preprocessor_fingerprint: str | None = None
         self.reconstruct: tuple[str, ...] = ()
-        self.vocabularies: dict[Address, Vocabulary] = {}
-        self.nodes = nn.ModuleDict()
-        for address in schema.nodes:
-            self._add_node(schema, address)
-
-    def _add_node(self, schema: Schema, address: Address) -> None:
-        node = schema.nodes[address]
-        if isinstance(node, Array):
-            self.nodes[address] = ArrayNode(node, schema.d_model)
-        else:
-            assert isinstance(node, Leaf)
-            kind = field_type(node)
-            self.nodes[address] = LeafNode(kind, node, Shape(schema.d_model, schema.slots(address)))
-            if kind.capacity is not None:
-                self.vocabularies[address] = Vocabulary(kind.capacity(node))
-        self.nodes[address].apply(_initialise)
 
     @classmethod
     def from_schema(
@@ -348,7 +296,7 @@ class Model(lit.LightningModule):
         if self.optimizer is None:
             raise SchemaError(
                 "the model has no optimizer. Remedy: pass optimizer= to Model.from_schema, for example "
-                "optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=1e-3), or set model.optimizer"
+                "optimizer=json2vec.helpers.optimizers.adamw(1e-3), or set model.optimizer"
             )
         made = self.optimizer
         optimizer = made if isinstance(made, torch.optim.Optimizer) else made(self)
@@ -363,6 +311,8 @@ class Model(lit.LightningModule):
         """SHA-256 (hex) over schema, vocabularies and tensors: equal exactly where predictions must be equal."""
         digest = hashlib.sha256()
         described = {"schema": self.schema.to_dict(), "vocabularies": self._labels()}
+        if outside := self.outside():
+            described["outside"] = outside
         digest.update(json.dumps(described, sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             values = tensor.detach().cpu().contiguous()
@@ -414,13 +364,3 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
     batches = table.combine_chunks().to_batches()
     return batches[0] if batches else pa.RecordBatch.from_arrays([pa.array([], one.type) for one in table.schema],
                                                                  schema=table.schema)  # fmt: skip
-
-
-def _initialise(module: nn.Module) -> None:
-    """Tables N(0, 1); Lin weights and biases U(+-1/sqrt(fan_in)); LayerNorm 1 and 0: network.md section 7."""
-    if isinstance(module, nn.Linear):
-        bound = module.in_features**-0.5
-        nn.init.uniform_(module.weight, -bound, bound)
-        nn.init.uniform_(module.bias, -bound, bound)
-    elif isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight)

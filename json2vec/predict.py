@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from json2vec.data.plan import Plan
 from json2vec.data.snapshot import Snapshot
 from json2vec.errors import CheckpointError, Json2VecError
+from json2vec.rank_files.rejected import MAX_REJECTED
 from json2vec.ranks import rank_and_world
 from json2vec.stores import file_sha256, open_store
 
@@ -48,6 +49,7 @@ class PredictJob(BaseModel):
         segment_rows: input rows after which a rank seals a file.
         flush_every_n_batches: batches in a Parquet row group.
         on_bad_row: ``raise``, or ``quarantine`` into rejected-N.parquet.
+        max_rejected: how many rows may be quarantined: a share of all input rows (float) or a number of rows (int).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +75,7 @@ class PredictJob(BaseModel):
     segment_rows: int = Field(1_000_000, ge=1)
     flush_every_n_batches: int | None = Field(None, ge=1)
     on_bad_row: Literal["raise", "quarantine"] = "raise"
+    max_rejected: int | float = MAX_REJECTED
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> PredictJob:
@@ -85,6 +88,16 @@ class PredictJob(BaseModel):
             "threads": self.threads, "preprocessor": self.preprocessor, "postprocessor": self.postprocessor,
             "inputs": self.inputs, "reconstruct": self.reconstruct,
         }  # fmt: skip
+
+
+def job_settings_digest(job: PredictJob) -> str:
+    """Digest of all that can change this job's predictions besides its input: two attempts with the same one may share
+    sealed segments. Nothing is imported to compute it."""
+    from json2vec.rank_files.resume import settings_digest
+
+    kept = ("checkpoint_sha256", "accelerator", "precision", "preprocessor", "postprocessor", "inputs", "reconstruct")
+    processors = [name.partition(":")[0] for name in (job.preprocessor, job.postprocessor) if name]
+    return settings_digest({name: getattr(job, name) for name in kept}, [*job.trusted_modules, *processors])
 
 
 def plan_job(job: PredictJob) -> Plan:
@@ -134,6 +147,8 @@ def run_job(job: PredictJob) -> Marker:
         segment_rows=job.segment_rows,
         commit=False,
         attempt=job.attempt,
+        max_rejected=job.max_rejected,
+        settings_digest=job_settings_digest(job),
     )
     trainer = lit.Trainer(
         accelerator=job.accelerator,

@@ -215,7 +215,7 @@ def as_postprocessor(given: Any) -> Postprocessor | None:
 
 
 def preprocessor_mismatch(trained: str | None, made: Preprocessor | None, who: str) -> str | None:
-    """What is wrong if ``made`` is not the preprocessor of fingerprint ``trained``; None where it is, or none is known."""
+    """What to say where ``made`` is not the preprocessor of fingerprint ``trained``; None where it is."""
     mine = None if made is None else made.fingerprint
     if trained is None or trained == mine:
         return None

@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from json2vec.batch import Batch
 from json2vec.data.plan import Plan, Ranges, part
+from json2vec.data.quarantine import encode_or_reject
 from json2vec.data.readers import OnBadRow, read_rows
 from json2vec.enums import Strata
 from json2vec.errors import Json2VecError
@@ -82,7 +83,8 @@ class PlannedDataset(IterableDataset):
         preprocessor: see `json2vec.processors`.
         strata: told to preprocessor and model.
         batch_size: rows; None takes ``model.batch_size`` each time iteration begins.
-        on_bad_row, check: see `json2vec.data.readers.read_rows`.
+        on_bad_row, check: see `json2vec.data.readers.read_rows`. With ``quarantine`` rows that the model cannot encode are
+            set aside as well, in prediction; in training they are an error.
         padded: give all workers of all ranks the same number of rows by reading one row again where a share is one
             short, so that ranks which wait for each other at every step (validation under DDP) stay together.
         depth: batches that are encoded ahead; 0 encodes in the consumer's thread.
@@ -140,6 +142,9 @@ class PlannedDataset(IterableDataset):
                 self.plan.snapshot, self._source, ranges, batch_size=size, preprocessor=self._preprocessor,
                 on_bad_row=self._on_bad_row, check=self._check, strata=self.strata,
             ):  # fmt: skip
-                yield self.model.encode(rows, strata=self.strata)
+                if self._on_bad_row == "quarantine" and self.strata is Strata.predict:
+                    yield encode_or_reject(self.model, rows, strata=self.strata)
+                else:
+                    yield self.model.encode(rows, strata=self.strata)
 
         return prefetch(encoded, self._depth) if self._depth else encoded()

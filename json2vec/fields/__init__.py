@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from json2vec.fields import category, dateparts, entity, number, set, vector
+from json2vec.fields import category, dateparts, entity, number, set, text, vector
 
-__all__ = ["category", "dateparts", "entity", "number", "set", "vector"]
+__all__ = ["category", "dateparts", "entity", "number", "set", "text", "vector"]

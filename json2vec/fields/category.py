@@ -81,8 +81,8 @@ class CategoryEmbedder(nn.Module):
     def observe(self, field: FieldBatch, target: bool) -> None:
         """Take in one training batch as it was before hiding."""
         states, labels = field.original_state, field.original_content["value"]
-        self.counters.update("state", states)
-        self.counters.update("content", labels[(states == Tokens.valued) & (labels < self.capacity)])
+        self.counters["state"].update(states)
+        self.counters["content"].update(labels[(states == Tokens.valued) & (labels < self.capacity)])
 
     def forward(self, state: torch.Tensor, content: Tensors) -> torch.Tensor:
         index = content["value"]
@@ -117,9 +117,9 @@ def loss(
     known = valued & (labels < leaf.max_vocab_size)
     log_p = outputs["value"].log_softmax(-1)
     index = labels.clamp(max=leaf.max_vocab_size - 1)
-    of_label = -log_p.gather(-1, index.unsqueeze(-1)).squeeze(-1) * embedder.counters.weights("content")[index]
+    of_label = -log_p.gather(-1, index.unsqueeze(-1)).squeeze(-1) * embedder.counters["content"].weights()[index]
     content = masked_mean(torch.where(known, of_label, -log_p.mean(-1)), valued)
-    state = state_loss(outputs["state"], states, selected, embedder.counters.weights("state"))
+    state = state_loss(outputs["state"], states, selected, embedder.counters["state"].weights())
     metrics = {
         "loss:state": state,
         "loss:content": content,

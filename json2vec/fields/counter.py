@@ -34,15 +34,10 @@ class Counters(nn.Module):
         for name, number in classes.items():
             self.add_module(name, Counter(number))
 
-    def update(self, name: str, indices: torch.Tensor) -> None:
+    def __getitem__(self, name: str) -> Counter:
         counter = self.get_submodule(name)
         assert isinstance(counter, Counter)
-        counter.update(indices)
-
-    def weights(self, name: str) -> torch.Tensor:
-        counter = self.get_submodule(name)
-        assert isinstance(counter, Counter)
-        return counter.weights()
+        return counter
 
 
 def masked_mean(values: torch.Tensor, selected: torch.Tensor) -> torch.Tensor:

@@ -99,7 +99,7 @@ class SetEmbedder(nn.Module):
 
     def observe(self, field: FieldBatch, target: bool) -> None:
         """Take in one training batch as it was before hiding."""
-        self.counters.update("state", field.original_state)
+        self.counters["state"].update(field.original_state)
 
     def forward(self, state: torch.Tensor, content: Tensors) -> torch.Tensor:
         labels_BLK = content["labels"]
@@ -137,7 +137,7 @@ def loss(
     ]
     each = F.binary_cross_entropy_with_logits(outputs["value"], truth, reduction="none")
     content = masked_mean(each.mean(-1), valued)
-    state = state_loss(outputs["state"], states, selected, embedder.counters.weights("state"))
+    state = state_loss(outputs["state"], states, selected, embedder.counters["state"].weights())
     metrics = {
         "loss:state": state,
         "loss:content": content,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,13 @@ from json2vec.rank_files.manifest import (
     PlanRecord,
     RankedFile,
     SealedFile,
+    Segment,
     Span,
     marker_name,
     merge_spans,
     parse_document,
 )
+from json2vec.rank_files.rejected import check_rejected, summarize_rejected
 from json2vec.row_hash import ROW_HASH
 from json2vec.stores import Store, open_store
 
@@ -44,6 +46,8 @@ def commit_predictions(
     attempt: str | None = None,
     wait_s: float = 0.0,
     settings: Mapping[str, Any] | None = None,
+    adopted: Sequence[Segment] = (),
+    max_rejected: float | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> Manifest:
     """Make a folder of rank files complete, if it is.
@@ -56,10 +60,13 @@ def commit_predictions(
         attempt: the attempt whose markers count; None takes the one that all markers share.
         wait_s: seconds to wait for markers that are not there yet.
         settings: how the ranks predicted; the keys of `SETTINGS`, others are refused.
+        adopted: segments of earlier attempts that lie in the folder; they and the plan's intervals must be exactly the
+            snapshot's rows.
+        max_rejected: share (float) or number (int) of the snapshot's rows that may be quarantined; None sets no limit.
 
     Raises:
-        IncompletePredictions: a marker or a file is missing or wrong; the message says which and why, ``.ranks`` names
-            the ranks. Nothing is written then.
+        IncompletePredictions: a marker or a file is missing or wrong, or too many rows were quarantined; the message
+            says which and why, ``.ranks`` names the ranks. Nothing is written then.
     """
     store = open_store(path, storage_options)
     settings = {"inputs": True, "reconstruct": [], **(settings or {})}
@@ -72,11 +79,20 @@ def commit_predictions(
         if why := _marker_problem(marker, markers[0], plan, rank, attempt):
             problems[rank] = f"{store.uri(marker_name(rank))}: {why}"
             continue
-        for file in (*marker.files, *([marker.rejected] if marker.rejected else [])):
+        for file in (*marker.files, *marker.rejected):
             if why := file_problem(store, file, marker):
                 problems[rank] = f"{store.uri(file.path)}: {why}"
     _refuse(store, problems)
     _refuse(store, _span_problems(markers, plan))
+    _check_adopted(store, adopted, markers[0], plan)
+    own = [_ranked(marker.rank, file) for marker in markers for file in marker.files]
+    files = [*own, *(_ranked(segment.rank, segment.file) for segment in adopted)]
+    rejected = [_ranked(marker.rank, file) for marker in markers for file in marker.rejected]
+    rejected += [_ranked(segment.rank, segment.rejected) for segment in adopted if segment.rejected]
+    if max_rejected is not None and rejected:
+        found = summarize_rejected(store, rejected)
+        check_rejected(found.quarantined, max_rejected, plan.snapshot.rows, where=store.uri(), examples=found.examples,
+                       ranks=found.ranks)  # fmt: skip
     manifest = Manifest(
         attempt=attempt,
         world_size=plan.world_size,
@@ -85,13 +101,13 @@ def commit_predictions(
         model=markers[0].model,
         schema=markers[0].schema_digest,
         row_hash=ROW_HASH,
-        input_rows=sum(marker.input_rows for marker in markers),
-        rows=sum(marker.rows for marker in markers),
-        rejected_rows=sum(marker.rejected_rows for marker in markers),
-        files=tuple(_ranked(marker.rank, file) for marker in markers for file in marker.files),
-        rejected=tuple(_ranked(marker.rank, marker.rejected) for marker in markers if marker.rejected),
+        input_rows=sum(stop - start for file in files for start, stop in file.spans),
+        rows=sum(file.rows for file in files),
+        rejected_rows=sum(file.rows for file in rejected),
+        files=tuple(sorted(files, key=lambda file: file.spans[:1] or ((plan.snapshot.rows, 0),))),
+        rejected=tuple(rejected),
         settings={key: settings.get(key) for key in SETTINGS},
-        versions=_versions(),
+        versions=library_versions(),
         created=max(marker.finished for marker in markers),
     )
     try:
@@ -142,15 +158,16 @@ def _marker_problem(marker: Marker, first: Marker, plan: Plan, rank: int, attemp
             return why + (" (the schema of rank 0; remedy: schema=)" if name == "schema_digest" else "")
     if not marker.files:
         return "lists no file; a rank without rows lists one with zero rows"
-    rejected = [marker.rejected] if marker.rejected else []
-    totals = (("rows", marker.rows, marker.files), ("rejected_rows", marker.rejected_rows, rejected))
+    if any(file.attempt != attempt for file in (*marker.files, *marker.rejected)):
+        return f"lists a file of another attempt, expected {attempt!r}; ranks adopt nothing"
+    totals = (("rows", marker.rows, marker.files), ("rejected_rows", marker.rejected_rows, marker.rejected))
     for name, stated, files in totals:
         if stated != (total := sum(file.rows for file in files)):
             return f"{name} is {stated}, but its files hold {total}"
     return None
 
 
-def file_problem(store: Store, file: SealedFile, expected: Marker | Manifest) -> str | None:
+def file_problem(store: Store, file: SealedFile, expected: Marker | Manifest | Segment) -> str | None:
     """What is wrong with a sealed file, as far as its size and footer tell, or None. Reads the footer only."""
     try:
         size = store.stat(file.path).size
@@ -164,10 +181,10 @@ def file_problem(store: Store, file: SealedFile, expected: Marker | Manifest) ->
     own = file.attempt == expected.attempt
     values: dict[str, Any] = {"attempt": file.attempt, "rows": file.rows, "segment": file.segment,
                               "model": expected.model, "schema_digest": expected.schema_digest}  # fmt: skip
-    if isinstance(expected, Marker):
+    if not isinstance(expected, Manifest):
         values["snapshot"] = expected.snapshot
     if own:  # an adopted segment keeps the plan, rank and world size of the attempt that wrote it
-        values["plan"] = expected.plan if isinstance(expected, Marker) else expected.plan.digest
+        values["plan"] = expected.plan.digest if isinstance(expected, Manifest) else expected.plan
         values["world_size"] = expected.world_size
         values["rank"] = file.rank if isinstance(file, RankedFile) else getattr(expected, "rank", None)
     for name, value in values.items():
@@ -196,28 +213,46 @@ def read_footer(store: Store, path: str) -> tuple[Footer | None, str | None]:
 
 
 def _span_problems(markers: list[Marker], plan: Plan) -> dict[int, str]:
-    """Own segments account for exactly the plan's rows; adopted ones for none of them."""
+    """Why the markers do not account for exactly the plan's rows, by rank."""
     problems: dict[int, str] = {}
-    claimed: list[tuple[int, int, int]] = []
     for marker in markers:
-        own = [span for file in marker.files if file.attempt == marker.attempt for span in file.spans]
-        claimed += [(start, stop, marker.rank) for start, stop in own]
         share = merge_spans(plan.share(marker.rank))
         try:
-            spans = merge_spans(own)
+            spans = merge_spans(span for file in marker.files for span in file.spans)
         except IncompletePredictions as exc:
             problems[marker.rank] = f"rank {marker.rank}: {exc}"
             continue
         if spans != share:
             found, expected = _short(spans), _short(share)
             problems[marker.rank] = f"rank {marker.rank} accounts for plan rows {found}, expected {expected}"
-    adopted = [span for marker in markers for file in marker.files if file.attempt != marker.attempt
-               for span in file.spans]  # fmt: skip
-    try:
-        merge_spans([*adopted, *plan.intervals])
-    except IncompletePredictions as exc:
-        problems.setdefault(0, f"adopted segments: {exc}")
     return problems
+
+
+def _check_adopted(store: Store, adopted: Sequence[Segment], first: Marker, plan: Plan) -> None:
+    """Raise unless the adopted segments are of this snapshot, model and schema, their files are there, and they and the
+    plan's intervals are exactly the snapshot's rows."""
+    problems = []
+    expected = {"snapshot": plan.snapshot.digest, "model": first.model, "schema_digest": first.schema_digest,
+                "row_hash": ROW_HASH}  # fmt: skip
+    for segment in adopted:
+        for name, value in expected.items():
+            if (found := getattr(segment, name)) != value:
+                problems.append(f"{segment.file.path}: {name.removesuffix('_digest')} is {found!r}, expected {value!r}")
+        for file in (segment.file, *([segment.rejected] if segment.rejected else [])):
+            if why := file_problem(store, file, segment):
+                problems.append(f"{file.path} {why}")
+    try:
+        spans = merge_spans([*(span for segment in adopted for span in segment.file.spans), *plan.intervals])
+        everything = merge_spans([(0, plan.snapshot.rows)])
+        if spans != everything:
+            problems.append(f"with the plan they account for rows {_short(spans)}, expected {_short(everything)}")
+    except IncompletePredictions as exc:
+        problems.append(str(exc))
+    if problems:
+        raise IncompletePredictions(
+            f"{store.uri()} cannot be committed: adopted segments: {'; '.join(problems[:5])}. Remedy: predict again with "
+            "resume=False, which adopts nothing"
+        )
 
 
 def _short(spans: Iterable[Span]) -> str:
@@ -241,7 +276,8 @@ def _ranked(rank: int, file: SealedFile) -> RankedFile:
     return RankedFile(rank=rank, **dict(file))
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that can change a prediction."""
     found = {"python": platform.python_version()}
     for name in ("json2vec-dagster", "lightning", "numpy", "polars", "pyarrow", "torch"):
         try:

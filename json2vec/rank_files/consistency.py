@@ -7,7 +7,7 @@ was changed after its commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from json2vec.rank_files.manifest import (
     Manifest,
     Marker,
     RankedFile,
+    SealedFile,
     marker_name,
     merge_spans,
     parse_document,
@@ -37,7 +38,7 @@ def manifest_problems(store: Store, manifest: Manifest, snapshot: Snapshot) -> I
         "row_hash": (manifest.row_hash, ROW_HASH),
         "rows": (manifest.rows, sum(file.rows for file in files)),
         "rejected_rows": (manifest.rejected_rows, sum(file.rows for file in rejected)),
-        "input_rows": (manifest.input_rows, sum(stop - start for start, stop in manifest.plan.intervals)),
+        "input_rows": (manifest.input_rows, snapshot.rows),
         "plan.digest": (manifest.plan.digest, _plan_digest(manifest, snapshot)),
     }
     for name, (found, expected) in stated.items():
@@ -72,10 +73,6 @@ def _marker_problems(store: Store, manifest: Manifest, snapshot: Snapshot) -> It
             yield f"rank {rank}: {exc}"
             continue
         finished.append(marker.finished)
-        mine = [file for file in manifest.files if file.rank == rank and file.attempt == manifest.attempt]
-        # A rejected file may be one that an earlier attempt sealed; then it is in no marker of this attempt.
-        set_aside = [file for file in manifest.rejected if file.rank == rank and file.attempt == manifest.attempt]
-        own = [file for file in marker.files if file.attempt == marker.attempt]
         expected: dict[str, tuple[Any, Any]] = {
             "attempt": (marker.attempt, manifest.attempt),
             "rank": (marker.rank, rank),
@@ -85,9 +82,9 @@ def _marker_problems(store: Store, manifest: Manifest, snapshot: Snapshot) -> It
             "model": (marker.model, manifest.model),
             "schema": (marker.schema_digest, manifest.schema_digest),
             "files": ([dict(file) for file in own], [_sealed(file) for file in mine]),
-            "rejected": ([dict(marker.rejected)] if marker.rejected else [], [_sealed(file) for file in set_aside]),
+            "rejected": ([dict(file) for file in marker.rejected], [_sealed(file) for file in set_aside]),
             "rows": (marker.rows, sum(file.rows for file in marker.files)),
-            "rejected_rows": (marker.rejected_rows, marker.rejected.rows if marker.rejected else 0),
+            "rejected_rows": (marker.rejected_rows, sum(file.rows for file in marker.rejected)),
             "input_rows": (marker.input_rows, sum(stop - start for file in own for start, stop in file.spans)),
         }
         for key, (found, wanted) in expected.items():
@@ -119,8 +116,15 @@ def kept_problem(manifest: Manifest, snapshot: Snapshot, schema: pa.Schema) -> s
     return None if found == wanted else f"inputs has the columns {found}, settings.inputs={kept!r} means {wanted}"
 
 
-def _sealed(file: RankedFile) -> dict[str, Any]:
-    return {name: value for name, value in dict(file).items() if name != "rank"}
+def _own(manifest: Manifest, files: Iterable[RankedFile], rank: int) -> Iterator[RankedFile]:
+    """What a rank of this attempt wrote; adopted files are in no marker."""
+    return (file for file in files if file.rank == rank and file.attempt == manifest.attempt)
+
+
+def _listed(files: Iterable[SealedFile]) -> list[dict[str, Any]]:
+    """Files of a marker or manifest in one order, as plain values without the rank."""
+    values = ({name: value for name, value in dict(file).items() if name != "rank"} for file in files)
+    return sorted(values, key=lambda value: value["path"])
 
 
 def _short(value: Any) -> str:

@@ -1,7 +1,7 @@
 """`RankFiles`: one rank's Parquet files, written so that a file under its final name is whole and on disk.
 
-Order: ``*.tmp`` -> flush, fsync, close -> rename -> fsync the folder; the marker ``rank-N.json`` last of all. Works
-without Lightning and without torch.
+Order: ``*.tmp`` -> flush, fsync, close -> rename -> fsync the folder; then the segment's line in the journal; the marker
+``rank-N.json`` last of all. Works without Lightning and without torch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from json2vec.errors import IncompletePredictions, StoreError
+from json2vec.rank_files.journal import Journal
 from json2vec.rank_files.layout import REJECTED_SCHEMA, check_lengths, fit_array, schema_digest
 from json2vec.rank_files.manifest import (
     FOOTER_KEY,
@@ -25,12 +26,14 @@ from json2vec.rank_files.manifest import (
     Footer,
     Marker,
     SealedFile,
+    Segment,
     Span,
     marker_name,
     merge_spans,
     rejected_name,
     rows_name,
 )
+from json2vec.rank_files.rejected import check_rejected, is_quarantined
 from json2vec.row_hash import ROW_HASH
 from json2vec.stores import LocalStore, sync_folder
 
@@ -49,7 +52,7 @@ class _OpenFile:
     def __init__(self, folder: Path, name: str, schema: pa.Schema, flush_every: int | None) -> None:
         self.folder, self.name, self.schema = folder, name, schema
         self.temporary = folder / f"{name}.tmp"
-        self.rows = 0
+        self.rows = self.input_rows = 0
         self.spans: list[Span] = []
         self._flush_every = flush_every
         self._buffer: list[pa.RecordBatch] = []
@@ -110,6 +113,9 @@ class RankFiles:
         segment_rows: input rows after which a segment is sealed, at the next batch border.
         flush_every_n_batches: batches in a row group; default: row groups of about 65,536 rows. Either way a row group
             closes when 64 MiB are buffered.
+        settings: digest of `resume.settings_digest`; with it, every sealed segment is noted in the rank's journal, so
+            that a later attempt can adopt it.
+        max_rejected: share (float) or number (int) of the snapshot's rows that may be quarantined; None sets no limit.
 
     Raises:
         StoreError: the disk refused; the message names the file.
@@ -126,6 +132,8 @@ class RankFiles:
         schema: pa.Schema,
         segment_rows: int = 1_000_000,
         flush_every_n_batches: int | None = None,
+        settings: str | None = None,
+        max_rejected: float | None = None,
     ) -> None:
         self.folder = Path(path)
         self.plan, self.rank, self.attempt, self.schema = plan, rank, attempt, schema
@@ -133,7 +141,10 @@ class RankFiles:
         self.share = merge_spans(plan.share(rank))
         self.segmented = sum(stop - start for start, stop in self.share) > segment_rows
         self.sealed: list[SealedFile] = []
+        self.sealed_rejected: list[SealedFile] = []
         self.batches = 0
+        self._settings, self._max_rejected = settings, max_rejected
+        self._quarantined = self._segment_quarantined = 0
         self._digests: dict[str, Any] = {
             "plan": plan.digest, "snapshot": plan.snapshot.digest, "model": model_fingerprint,
             "schema": schema_digest(schema),
@@ -144,6 +155,7 @@ class RankFiles:
         self._rejected: _OpenFile | None = None
         with _disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._journal = Journal(self.folder, rank) if settings is not None else None
 
     @property
     def rows(self) -> int:
@@ -170,6 +182,7 @@ class RankFiles:
         Raises:
             AlignmentError: columns of different lengths.
             ProcessorError: a column that does not fit the schema; names file and row.
+            IncompletePredictions: this rank alone quarantined more rows than ``max_rejected`` allows.
         """
         where = f"rank {self.rank}, batch {self.batches}, plan rows [{span[0]}, {span[1]})"
         check_lengths(len(source), f"source ({where})", inputs=inputs.num_rows, predictions=len(predictions))
@@ -188,18 +201,35 @@ class RankFiles:
             self._file = self._open()
         self._file.write(pa.RecordBatch.from_arrays(columns, schema=self.schema))
         self._file.spans.append(span)
+        self._file.input_rows += span[1] - span[0]
         if rejected is not None and len(rejected):
             self._reject(rejected)
         self.batches += 1
-        if self.segmented and sum(stop - start for start, stop in self._file.spans) >= self.segment_rows:
+        if self.segmented and self._file.input_rows >= self.segment_rows:
             self.seal()
 
     def seal(self) -> None:
-        """Finish the open segment, if there is one."""
-        if self._file is not None:
-            self.sealed.append(self._file.seal(self._footer(self._segment, self._file.rows)))
-            self._file = None
-            self._segment += 1
+        """Finish the open segment, if there is one: its rejected rows first, then its rows, then the journal."""
+        if self._file is None:
+            return
+        rejected = None
+        if self._rejected is not None:
+            rejected = self._rejected.seal(self._footer(REJECTED_SEGMENT, self._rejected.rows))
+            self.sealed_rejected.append(rejected)
+            self._rejected = None
+        file = self._file.seal(self._footer(self._segment, self._file.rows))
+        self.sealed.append(file)
+        self._file = None
+        self._segment += 1
+        if self._journal is not None and file.spans:
+            assert self._settings is not None
+            with _disk(self._journal.path):
+                self._journal.append(
+                    Segment(attempt=self.attempt, rank=self.rank, world_size=self.plan.world_size, row_hash=ROW_HASH,
+                            settings=self._settings, file=file, rejected=rejected, quarantined=self._segment_quarantined,
+                            **self._digests)
+                )  # fmt: skip
+        self._segment_quarantined = 0
 
     def close(self) -> Marker:
         """Seal what is open and write the marker: from here on the rank is done.
@@ -217,14 +247,11 @@ class RankFiles:
                 ranks=[self.rank],
             )
         self.seal()
-        rejected = None
-        if self._rejected is not None:
-            rejected = self._rejected.seal(self._footer(REJECTED_SEGMENT, self._rejected.rows))
-            self._rejected = None
         marker = Marker(
             attempt=self.attempt, rank=self.rank, world_size=self.plan.world_size, **self._digests,
             rows=self.rows, input_rows=sum(stop - start for start, stop in self.share),
-            rejected_rows=rejected.rows if rejected else 0, files=tuple(self.sealed), rejected=rejected,
+            rejected_rows=sum(file.rows for file in self.sealed_rejected), files=tuple(self.sealed),
+            rejected=tuple(self.sealed_rejected),
             started=self._started, finished=datetime.now(UTC), batches=self.batches,
         )  # fmt: skip
         LocalStore(self.folder).write(marker_name(self.rank), marker.dumps())
@@ -243,9 +270,18 @@ class RankFiles:
 
     def _reject(self, rejected: RejectedRows) -> None:
         if self._rejected is None:
-            self._rejected = _OpenFile(self.folder, rejected_name(self.rank), REJECTED_SCHEMA, None)
+            name = rejected_name(self.rank, self._segment, segmented=self.segmented)
+            self._rejected = _OpenFile(self.folder, name, REJECTED_SCHEMA, None)
         columns = [rejected.file, rejected.row, rejected.reason, rejected.raw]
-        self._rejected.write(pa.RecordBatch.from_arrays(columns, schema=REJECTED_SCHEMA))
+        batch = pa.RecordBatch.from_arrays(columns, schema=REJECTED_SCHEMA)
+        self._rejected.write(batch)
+        bad = batch.filter(is_quarantined(rejected.reason))
+        self._quarantined += bad.num_rows
+        self._segment_quarantined += bad.num_rows
+        if bad.num_rows and self._max_rejected is not None:  # no use in predicting the rest
+            examples = (f"{row['file']}, row {row['row']}: {row['reason']}" for row in bad.slice(0, 5).to_pylist())
+            check_rejected(self._quarantined, self._max_rejected, self.plan.snapshot.rows, where=f"rank {self.rank}",
+                           examples=examples, ranks=[self.rank])  # fmt: skip
 
     def _footer(self, segment: int, rows: int) -> Footer:
         return Footer(attempt=self.attempt, rank=self.rank, segment=segment, world_size=self.plan.world_size, rows=rows,

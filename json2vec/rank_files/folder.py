@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from json2vec.errors import Json2VecError, StoreError
-from json2vec.rank_files.manifest import MANIFEST_NAME, parse_name
+from json2vec.rank_files.manifest import MANIFEST_NAME, NO_RANK, journal_rank, parse_name
 from json2vec.stores import sync_folder
 
 _ELASTIC = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
@@ -70,6 +70,7 @@ def reset_folder(path: str | os.PathLike[str], *, rank: int, world_size: int) ->
     sync_folder(folder)
     for file in sorted(folder.iterdir(), key=lambda one: one.suffix != ".json"):  # markers before the files they name
         name = parse_name(file.name)
-        if name is not None and (name.rank == rank or (rank == 0 and name.rank >= world_size)):
+        owner = name.rank if name is not None else journal_rank(file.name)
+        if owner is not None and (owner == rank or (rank == 0 and (owner >= world_size or owner == NO_RANK))):
             file.unlink(missing_ok=True)
     sync_folder(folder)

@@ -1,6 +1,7 @@
-"""What a prediction folder says about itself: `Footer` in every rank file, `Marker` of every rank, `Manifest` of all.
+"""What a prediction folder says about itself: `Footer` in every rank file, `Segment` in a rank's journal, `Marker` of every
+rank, `Manifest` of all.
 
-The three are JSON with fixed keys (docs/rank-files.md). Unknown keys and unknown format versions are refused: a reader
+All are JSON with fixed keys (docs/rank-files.md). Unknown keys and unknown format versions are refused: a reader
 that guesses is a reader that loses rows.
 """
 
@@ -91,11 +92,31 @@ class RankedFile(SealedFile):
     rank: int
 
 
+class Segment(_Digests):
+    """One sealed segment, a line of ``rank-N.segments.jsonl``: all that a later attempt must know to adopt it.
+
+    Attributes:
+        rank, world_size, plan: of the attempt that wrote it, as in the file's `Footer`.
+        settings: hex digest over everything else that can change a prediction (`resume.settings_digest`).
+        file: its rows. rejected: its rows that gave no output row, or None.
+        quarantined: rows of ``rejected`` that could not be read or encoded; the others were dropped on purpose.
+    """
+
+    rank: int
+    plan: str
+    row_hash: str
+    settings: str
+    file: SealedFile
+    rejected: SealedFile | None
+    quarantined: int
+
+
 class Marker(_Digests):
     """``rank-N.json``, the last thing that a rank writes.
 
     Attributes:
-        rows: output rows of ``files``. input_rows: plan rows accounted for. rejected_rows: rows of ``rejected``.
+        rows: output rows of ``files``. input_rows: plan rows accounted for. rejected_rows: rows of ``rejected``, which
+            has a file for each segment with rejected rows.
         started, finished: UTC. batches: batches written.
     """
 
@@ -105,7 +126,7 @@ class Marker(_Digests):
     input_rows: int
     rejected_rows: int
     files: tuple[SealedFile, ...]
-    rejected: SealedFile | None
+    rejected: tuple[SealedFile, ...]
     started: AwareDatetime
     finished: AwareDatetime
     batches: int
@@ -122,7 +143,10 @@ class Manifest(_Document):
     """``_manifest.json``: the folder is complete, and these are its files.
 
     Attributes:
+        plan: what this attempt predicted itself; rows outside its intervals are in adopted files.
         snapshot: `Snapshot.to_json` of the input.
+        files: in the order of the plan. A file, also of rejected rows, whose ``attempt`` is another one was adopted; its ``rank`` is
+            that of the attempt which sealed it.
         settings: device, precision, batch_size, threads, preprocessor, postprocessor, inputs, reconstruct.
         versions: of Python and of the libraries that can change a prediction.
         created: when the last rank finished, UTC; not the commit's own clock, so that committing again gives the
@@ -203,14 +227,18 @@ def read_manifest(store_or_path: Store | str | os.PathLike[str]) -> Manifest:
 
 
 class FileName(NamedTuple):
-    """What the name of a file in a prediction folder says. ``kind``: "rows", "rejected", "marker" or "error"."""
+    """What the name of a file in a prediction folder says. ``kind``: "rows", "rejected", "marker" or "error"; ``rank`` is
+    `NO_RANK` for adopted files."""
 
     kind: str
     rank: int
     open: bool
 
 
+NO_RANK = -1
 _PARQUET = re.compile(r"(rank|rejected)-(\d+)(?:\.\d+)?\.parquet(\.tmp)?")
+_ADOPTED = re.compile(r"adopted-\d+(\.rejected)?\.parquet(\.tmp)?")
+_JOURNAL = re.compile(r"rank-(\d+)\.segments\.jsonl")
 _JSON = re.compile(r"\.?rank-(\d+)(\.error)?\.json(\..*\.tmp)?")
 
 
@@ -219,8 +247,24 @@ def rows_name(rank: int, segment: int, *, segmented: bool) -> str:
     return f"rank-{rank}.{segment}.parquet" if segmented else f"rank-{rank}.parquet"
 
 
-def rejected_name(rank: int) -> str:
-    return f"rejected-{rank}.parquet"
+def rejected_name(rank: int, segment: int, *, segmented: bool) -> str:
+    """The rejected rows of the segment that `rows_name` names."""
+    return f"rejected-{rank}.{segment}.parquet" if segmented else f"rejected-{rank}.parquet"
+
+
+def adopted_name(number: int, *, rejected: bool = False) -> str:
+    """A segment that an earlier attempt sealed; no rank of this attempt writes such a name."""
+    return f"adopted-{number}{'.rejected' if rejected else ''}.parquet"
+
+
+def journal_name(rank: int) -> str:
+    return f"rank-{rank}.segments.jsonl"
+
+
+def journal_rank(name: str) -> int | None:
+    """The rank whose journal ``name`` is, or None. A journal is no part of the result, so `parse_name` knows none."""
+    match = _JOURNAL.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def marker_name(rank: int) -> str:
@@ -231,6 +275,8 @@ def parse_name(name: str) -> FileName | None:
     """What ``name`` says, or None for a file that the writer never makes and so never removes."""
     if match := _PARQUET.fullmatch(name):
         return FileName("rows" if match[1] == "rank" else "rejected", int(match[2]), match[3] is not None)
+    if match := _ADOPTED.fullmatch(name):
+        return FileName("rejected" if match[1] else "rows", NO_RANK, match[2] is not None)
     if match := _JSON.fullmatch(name):
         return FileName("error" if match[2] else "marker", int(match[1]), match[3] is not None)
     return None

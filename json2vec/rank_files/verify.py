@@ -226,7 +226,9 @@ class _Verification:
 
     def _files_finding(self) -> Finding:
         listed = {file.path: file for file in (*self.manifest.files, *self.manifest.rejected)}
-        ranks = set(range(self.manifest.world_size)) - {file.rank for file in self.manifest.files}
+        ranks = set(range(self.manifest.world_size)) - {
+            file.rank for file in self.manifest.files if file.attempt == self.manifest.attempt
+        }
         markers = {marker_name(rank) for rank in range(self.manifest.world_size)}
         stale = [path for path in _own_files(self.store) if path not in listed and path not in markers]
         examples = [f"rank {listed[path].rank}: {path} {why}" for path, why in self.broken.items()]

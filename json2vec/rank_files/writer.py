@@ -26,6 +26,7 @@ from json2vec.rank_files.layout import rank_schema
 from json2vec.rank_files.manifest import Manifest, Marker
 from json2vec.rank_files.payloads import payload_columns, payload_type
 from json2vec.rank_files.postprocess import postprocessed
+from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
 from json2vec.ranks import rank_and_world
 
 
@@ -51,8 +52,12 @@ class Writer(BasePredictionWriter):
         commit: reset the folder at the start and commit it at the end. False where a launcher does both.
         attempt: the id that all ranks share; default: agreed on by the ranks.
         schema: the type of the ``predictions`` column that the postprocessor makes, as a struct type or a schema;
-            default: what it returns for the plan's first batch.
+            default: what it returns for the snapshot's first batch.
         commit_timeout_s: seconds that rank 0 waits at the end for the other ranks.
+        max_rejected: how many rows may be quarantined (``on_bad_row="quarantine"``) before the prediction fails: a share
+            of all input rows as a float from 0.0 to 1.0, or a number of rows as an int. Dropped rows do not count.
+        settings_digest: digest of all that can change a prediction (`json2vec.rank_files.resume.settings_digest`); with
+            it every sealed segment is noted in ``rank-N.segments.jsonl``, for a later attempt to adopt.
 
     Attributes:
         marker, manifest: of the last prediction; the manifest on global rank 0 only.
@@ -74,6 +79,8 @@ class Writer(BasePredictionWriter):
         attempt: str | None = None,
         schema: pa.StructType | pa.Schema | None = None,
         commit_timeout_s: float = 600.0,
+        max_rejected: float = MAX_REJECTED,
+        settings_digest: str | None = None,
     ) -> None:
         super().__init__(write_interval="batch")
         for name, value in (("flush_every_n_batches", flush_every_n_batches), ("segment_rows", segment_rows)):
@@ -81,6 +88,7 @@ class Writer(BasePredictionWriter):
                 raise ValueError(f"{name} is {value}; expected 1 or more")
         if isinstance(inputs, str):
             raise TypeError(f"inputs is the text {inputs!r}; expected True, False or a list of column names")
+        check_max_rejected(max_rejected)
         made = as_postprocessor(postprocessor)
         if schema is not None and made is None:
             raise ValueError("schema= describes what a postprocessor returns; there is no postprocessor")
@@ -88,6 +96,7 @@ class Writer(BasePredictionWriter):
         self.flush_every_n_batches, self.segment_rows = flush_every_n_batches, segment_rows
         self.postprocessor, self.inputs, self.reconstruct = made, inputs, tuple(reconstruct)
         self.commit, self.attempt, self.commit_timeout_s = commit, attempt, commit_timeout_s
+        self.max_rejected, self.settings_digest = max_rejected, settings_digest
         declared = made.schema if schema is None and made is not None else schema
         self.schema = pa.struct(list(declared)) if declared is not None else None
         self.marker: Marker | None = None
@@ -116,6 +125,7 @@ class Writer(BasePredictionWriter):
         self._files = RankFiles(
             self.path, plan=plan, rank=rank, attempt=attempt, model_fingerprint=pl_module.fingerprint(), schema=schema,
             segment_rows=self.segment_rows, flush_every_n_batches=self.flush_every_n_batches,
+            settings=self.settings_digest, max_rejected=self.max_rejected,
         )  # fmt: skip
         self._background = Background(self._write, name=f"writer of rank {rank}")
 
@@ -156,7 +166,7 @@ class Writer(BasePredictionWriter):
         if self.commit and files.rank == 0:
             self.manifest = commit_predictions(
                 self.path, files.plan, attempt=files.attempt, wait_s=self.commit_timeout_s,
-                settings=self._settings(trainer, pl_module),
+                settings=self._settings(trainer, pl_module), max_rejected=self.max_rejected,
             )  # fmt: skip
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
@@ -205,7 +215,7 @@ class Writer(BasePredictionWriter):
             return kind
         if self.schema is not None:
             return self.schema
-        # Every rank looks at the same rows, the plan's first, so that all derive the same type; commit compares it.
+        # Every rank, and every attempt that resumes another, looks at the same rows, so that all derive the same type.
         batch = _first_batch(trainer, model, plan)
         if batch is None or batch.rows is None or not len(batch):
             raise ProcessorError(
@@ -255,15 +265,10 @@ def _dataset(trainer: Trainer) -> Any:
 
 
 def _first_batch(trainer: Trainer, model: Any, plan: Plan) -> Batch | None:
-    """The first ``model.batch_size`` rows of the plan, encoded as the predict dataloader does it."""
+    """The first ``model.batch_size`` rows of the snapshot, encoded as the predict dataloader does it."""
     dataset = copy.copy(_dataset(trainer))
-    left, first = model.batch_size, []
-    for start, stop in plan.intervals:
-        first.append((start, min(stop, start + left)))
-        left -= first[-1][1] - start
-        if not left:
-            break
-    dataset.plan, dataset.rank = Plan(plan.snapshot, 1, tuple(first)), 0
+    dataset.plan = Plan(plan.snapshot, 1, ((0, min(model.batch_size, plan.snapshot.rows)),))
+    dataset.rank = 0
     return next(iter(dataset), None)
 
 

@@ -59,13 +59,13 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
                 raise SchemaError(f"environment variable {variable} is no setting of Deployment{near}")
         for name, value in given.items():
             if value is not None:
-                values[name], origin[name] = value, f"{name}="
+                values[name], origin[name] = value, name
         try:
             return cls(**values)
         except ValidationError as exc:
             first = exc.errors(include_url=False)[0]
             name = str(first["loc"][0])
-            raise SchemaError(f"Deployment, {origin[name]}{values[name]!r}: {first['msg']}") from exc
+            raise SchemaError(f"Deployment, {origin[name]}={values[name]!r}: {first['msg']}") from exc
 
 
 def _near(name: str, known: Any) -> str:

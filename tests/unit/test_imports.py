@@ -13,17 +13,18 @@ import json2vec
 
 ROOT = Path(json2vec.__file__).parent
 FLOORS = [
-    {"address", "enums", "errors", "memory", "ranks"},
+    {"address", "enums", "errors", "factories", "memory", "ranks"},
     {"stores"},
     {"queries"},
     {"schema", "selectors", "editing"},
     {"columns", "row_hash", "batch", "processors", "nn"},
     {"fields"},
     {"encode", "masking", "checkpoint", "predictions"},
+    {"tree"},
     {"model"},
     {"data"},
     {"rank_files"},
-    {"predict", "serving"},
+    {"predict", "serving", "helpers"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 # Types only: a batch carries what a reader rejected, a checkpoint describes a model.

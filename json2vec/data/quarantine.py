@@ -1,0 +1,54 @@
+"""Rows that a model cannot encode, set aside so that the rest of their batch is predicted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from json2vec.batch import Batch, RowBatch
+from json2vec.data.pieces import RejectedRows
+from json2vec.enums import Strata
+from json2vec.errors import EncodeError
+
+RAW_CHARACTERS = 100_000  # of a row's text that are kept
+
+
+def encode_or_reject(model: Any, rows: RowBatch, *, strata: Strata = Strata.predict) -> Batch:
+    """Encode ``rows``; what the model cannot encode goes to ``rows.rejected`` of the batch that is returned.
+
+    An input row is rejected as a whole: if a preprocessor made several rows of it, all of them. Each bad row costs one more
+    encoding of its batch.
+
+    Raises:
+        EncodeError: an error that no single row is to blame for, such as a column of the wrong type.
+    """
+    while True:
+        try:
+            return model.encode(rows, strata=strata)
+        except EncodeError as exc:
+            if exc.row is None:
+                raise
+            rows = reject(rows, exc.row, str(exc))
+
+
+def reject(rows: RowBatch, index: int, reason: str) -> RowBatch:
+    """``rows`` without the input row behind output row ``index``, which is added to ``rejected``; ``span`` stays."""
+    source = rows.source[index].as_py()
+    files, numbers = rows.source.field("file"), rows.source.field("row").to_numpy(zero_copy_only=False)
+    same_row = np.flatnonzero(numbers == source["row"])
+    bad = same_row[[files[int(i)].as_py() == source["file"] for i in same_row]]
+    keep = np.ones(len(numbers), bool)
+    keep[bad] = False
+    raw = json.dumps(rows.inputs.slice(index, 1).to_pylist()[0], default=str, ensure_ascii=False)[:RAW_CHARACTERS]
+    rejected = RejectedRows.of(source["file"], np.array([source["row"]], np.int64), [reason], [raw])
+    mask = pa.array(keep)
+    inputs = rows.inputs.filter(mask)
+    observations = inputs if rows.observations is rows.inputs else rows.observations.filter(mask)
+    return replace(
+        rows, inputs=inputs, observations=observations, source=rows.source.filter(mask),
+        rejected=RejectedRows.concat([rows.rejected, rejected]),
+    )  # fmt: skip

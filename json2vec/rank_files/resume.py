@@ -1,0 +1,232 @@
+"""Resume: adopt what earlier attempts sealed, so that only the rest is predicted.
+
+The unit is the sealed segment, with its half-open ranges of plan row numbers: planning is O(segments), however many rows
+there are, and any number of ranks may predict the rest. A segment is adopted only if snapshot, settings and row hash are
+those of the new attempt, and its file is byte for byte what the journal says.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from json2vec.errors import IncompletePredictions
+from json2vec.rank_files.commit import file_problem, library_versions
+from json2vec.rank_files.journal import read_segments, write_adopted
+from json2vec.rank_files.manifest import SealedFile, Segment, Span, adopted_name, merge_spans
+from json2vec.row_hash import ROW_HASH
+from json2vec.stores import LocalStore, file_sha256, sync_folder
+
+_HASHERS = 4  # threads that compare SHA-256; hashlib lets go of the interpreter's lock
+
+
+@dataclass(frozen=True)
+class Found:
+    """A segment that an earlier attempt sealed in ``folder``."""
+
+    folder: Path
+    segment: Segment
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What a new attempt starts with.
+
+    Attributes:
+        adopted: segments whose files lie in the new attempt's folder, in the order of the plan.
+        intervals: half-open ranges of plan row numbers that are left to predict.
+        refused: why segments that looked right were not adopted, one text each.
+    """
+
+    adopted: tuple[Segment, ...]
+    intervals: tuple[Span, ...]
+    refused: tuple[str, ...] = ()
+
+    @property
+    def adopted_rows(self) -> int:
+        """Input rows that need no prediction."""
+        return sum(stop - start for segment in self.adopted for start, stop in segment.file.spans)
+
+
+def settings_digest(settings: Mapping[str, Any], modules: Iterable[str] = ()) -> str:
+    """SHA-256 (hex) over everything besides the input that can change a prediction.
+
+    Args:
+        settings: plain values, such as the checkpoint's SHA-256, precision, processors and columns.
+        modules: names of modules whose code takes part. Their source files are hashed, those of their whole top package
+            included, and nothing is imported.
+    """
+    code = {name: _code_sha256(name) for name in sorted({module.partition(".")[0] for module in modules})}
+    text = json.dumps({"settings": dict(settings), "code": code, "versions": library_versions()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _code_sha256(module: str) -> str:
+    """SHA-256 (hex) over the Python files of a top-level module or package; another text where there are none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return "not found"
+    if spec.submodule_search_locations is None:
+        return file_sha256(spec.origin) if spec.has_location and spec.origin else str(spec.origin)
+    sha = hashlib.sha256()
+    for root in spec.submodule_search_locations:
+        for path in sorted(Path(root).rglob("*.py")):
+            sha.update(f"{path.relative_to(root).as_posix()} {file_sha256(path)}\n".encode())
+    return sha.hexdigest()
+
+
+def find_segments(folders: Iterable[str | os.PathLike[str]]) -> list[Found]:
+    """The sealed and adopted segments of attempts, in the order of ``folders``."""
+    found = []
+    for folder in folders:
+        with contextlib.suppress(IncompletePredictions):  # a malformed list of adopted segments says nothing
+            found += [Found(Path(folder), segment) for segment in read_segments(folder)]
+    return found
+
+
+def choose_segments(
+    found: Iterable[Found], *, snapshot: str, settings: str, quarantine: bool = True
+) -> tuple[list[Found], dict[str, int]]:
+    """Pick segments that together account for no row twice; earlier ones in ``found`` win.
+
+    Args:
+        snapshot, settings: digests of the new attempt.
+        quarantine: whether segments with quarantined rows may be adopted.
+
+    Returns:
+        the segments in the order of the plan, and how many of the others there are for which reason.
+    """
+    chosen: list[Found] = []
+    starts: list[int] = []  # of the spans that are taken, sorted, and where they stop
+    stops: list[int] = []
+    others: dict[str, int] = {}
+    for one in found:
+        segment = one.segment
+        why = _unlike(segment, chosen[0].segment if chosen else None, snapshot, settings)
+        if why is None and segment.quarantined and not quarantine:
+            why = "has quarantined rows"
+        spans = segment.file.spans
+        if why is None and any(_taken(starts, stops, span) for span in spans):
+            why = "is there already"
+        if why is not None:
+            others[why] = others.get(why, 0) + 1
+            continue
+        chosen.append(one)
+        for start, stop in spans:
+            at = bisect.bisect_left(starts, start)
+            starts.insert(at, start)
+            stops.insert(at, stop)
+    return sorted(chosen, key=lambda one: one.segment.file.spans), others
+
+
+def _unlike(segment: Segment, first: Segment | None, snapshot: str, settings: str) -> str | None:
+    if segment.snapshot != snapshot:
+        return "is of another snapshot"
+    if segment.settings != settings:
+        return "is of other settings, code or library versions"
+    if segment.row_hash != ROW_HASH:
+        return "has other row hashes"
+    # The settings hold the checkpoint's digest; what follows from it must be the same in all segments.
+    if first is not None and (segment.model, segment.schema_digest) != (first.model, first.schema_digest):
+        return "is of another model or schema"
+    return None
+
+
+def _taken(starts: list[int], stops: list[int], span: Span) -> bool:
+    before = bisect.bisect_left(starts, span[1]) - 1
+    return before >= 0 and stops[before] > span[0]
+
+
+def remaining(rows: int, spans: Iterable[Span]) -> tuple[Span, ...]:
+    """The half-open ranges of 0..rows that ``spans``, which are disjoint, leave over."""
+    left, at = [], 0
+    for start, stop in (*merge_spans(spans), (rows, rows)):
+        if at < start:
+            left.append((at, start))
+        at = stop
+    return tuple(left)
+
+
+def resume(
+    folder: str | os.PathLike[str],
+    earlier: Sequence[str | os.PathLike[str]],
+    *,
+    rows: int,
+    snapshot: str,
+    settings: str,
+    quarantine: bool = True,
+) -> Resume:
+    """Adopt into ``folder`` what the attempts in ``earlier`` sealed, and tell what is left.
+
+    Files are linked, or copied where the disk cannot link; then their size, SHA-256 and footer are compared. What does not
+    fit is not adopted: its rows are predicted again.
+
+    Args:
+        folder: of the new attempt, local. earlier: folders of attempts, the newest first.
+        rows: input rows in all. snapshot, settings, quarantine: see `choose_segments`.
+    """
+    chosen, others = choose_segments(
+        find_segments(earlier), snapshot=snapshot, settings=settings, quarantine=quarantine
+    )
+    refused = [f"{count} segments not adopted: each {why}" for why, count in others.items() if why != "is there already"]
+    with ThreadPoolExecutor(_HASHERS, "json2vec-adopt") as pool:
+        results = list(pool.map(lambda pair: _adopt(Path(folder), *pair), enumerate(chosen)))
+    adopted = tuple(one for one in results if isinstance(one, Segment))
+    refused += [one for one in results if isinstance(one, str)]
+    if adopted:
+        sync_folder(folder)
+        write_adopted(folder, adopted)
+    left = remaining(rows, (span for segment in adopted for span in segment.file.spans))
+    return Resume(adopted, left, tuple(refused))
+
+
+def _adopt(folder: Path, number: int, found: Found) -> Segment | str:
+    """The segment under its new names, or why it cannot be adopted."""
+    segment = found.segment
+    files = {"file": segment.file, "rejected": segment.rejected}
+    made: list[Path] = []
+    try:
+        for part, file in files.items():
+            if file is None:
+                continue
+            made.append(folder / adopted_name(number, rejected=part == "rejected"))
+            _link(found.folder / file.path, made[-1])
+            files[part] = SealedFile(**{**dict(file), "path": made[-1].name})
+            # Compared after linking: whatever happens to the old name now, these are the bytes we hold.
+            why = file_problem(LocalStore(folder), files[part], segment)  # type: ignore[arg-type]
+            if why is None and file_sha256(made[-1]) != file.sha256:
+                why = f"does not have SHA-256 {file.sha256}"
+            if why is not None:
+                raise OSError(why)
+    except OSError as exc:
+        for path in made:
+            path.unlink(missing_ok=True)
+        return f"{found.folder / segment.file.path} not adopted, its rows are predicted again: {exc}"
+    return Segment.model_validate({**dict(segment), **files})
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file that never changes, or a copy where the disks differ."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        temporary = target.with_name(f"{target.name}.tmp")
+        shutil.copyfile(source, temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
