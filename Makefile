@@ -31,7 +31,7 @@ demo: $(STAMP)  ## flights: shards, training, 7 days of proven predictions in Du
 
 ui: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with the demo's runs (after `make demo`)
 	@test -f $(UIHOME)/dagster.yaml || { echo 'Nothing to show yet. Remedy: make demo'; exit 1; }
-	DAGSTER_HOME=$(UIHOME) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+	DAGSTER_HOME=$(UIHOME) OMP_NUM_THREADS=1 $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 new-day: $(STAMP)  ## write the shards of a day that the demo has not predicted: make new-day DAY=2013-02-08
 	$(BIN)/python -m j2v_dagster.demo.shards --root $(DATA)/shards --first $(or $(DAY),2013-02-08)

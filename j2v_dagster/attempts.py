@@ -3,7 +3,9 @@
     OUTPUT/PARTITION/_inputs.json                  the snapshot that input_shards froze last
     OUTPUT/PARTITION/attempts/ATTEMPT/job.json, rank-*.parquet, rank-*.json, logs/, _manifest.json
     OUTPUT/PARTITION/attempts/ATTEMPT/_verified.json   the checks' verdict on this very manifest
+    OUTPUT/PARTITION/attempts/ATTEMPT/rank-*.segments.jsonl, _adopted.json    what is sealed, what came from elsewhere
     OUTPUT/PARTITION/_current.json                 {"format": 1, "attempt": ..., "manifest_sha256": ...}
+    OUTPUT/PARTITION/_predict.lock, _load.lock     held by the run that predicts or loads (`j2v_dagster.locks`)
 
 The loader moves the pointer after the warehouse has committed, so the pointer never runs ahead of the table.
 """
@@ -97,6 +99,19 @@ class PartitionOutput:
                 "Remedy: materialize prediction_rank_files of this partition"
             )
         return (ours or committed)[-1]
+
+    def resumable(self) -> list[Attempt]:
+        """The attempts whose sealed segments a new one may adopt, the newest first: those after the last committed one.
+
+        What was committed is either loaded, and predicting it again is meant, or was refused by a check, and nothing of
+        it, nor of what it adopted, may come back.
+        """
+        found: list[Attempt] = []
+        for attempt in reversed(self.attempts()):
+            if attempt.committed:
+                break
+            found.append(attempt)
+        return found
 
     def current(self) -> dict[str, Any] | None:
         """The content of ``_current.json``, or None."""

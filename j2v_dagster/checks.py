@@ -1,4 +1,4 @@
-"""The blocking checks of `prediction_rank_files`: one verification a partition, read four ways.
+"""The checks of `prediction_rank_files`: one verification a partition, read four ways, and a warning on rejected rows.
 
 Partitioned checks are a preview feature of Dagster 1.13, so they are built here and nowhere else.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -21,6 +22,7 @@ FINDINGS_OF_CHECK = {
     "schema_matches_model": ("schema",),
     "values_valid": ("values",),
 }
+REJECTED_CHECK = "rejected_rows"
 ALL_FINDINGS = tuple(name for names in FINDINGS_OF_CHECK.values() for name in names)
 _REMEDY = "Remedy: see the finding's own; materializing prediction_rank_files again repairs damaged or missing files."
 _RULES = {
@@ -33,10 +35,15 @@ _RULES = {
     "values_valid": "Rule: probabilities are finite, in [0, 1] and sum to 1; embeddings have unit length; labels are "
     "in the vocabulary. Found by: finding `values`. ",
 }
+_REJECTED_RULE = (
+    "Rule: every row could be read and encoded. Warns where rows were quarantined (on_bad_row='quarantine'); more than "
+    "max_rejected of them fail the run before this. Rows that a preprocessor dropped are counted, not warned of. "
+    "Remedy: read rejected-*.parquet in the attempt's folder; mend the rows and materialize the partition again."
+)
 
 
 def build_check_specs(asset: dg.AssetKey, partitions_def: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
-    """The four specs, partitioned as the asset is; else the last partition would speak for all."""
+    """Four blocking specs and a warning, partitioned as the asset is; else the last partition would speak for all."""
     with warnings.catch_warnings():
         # The preview is what this project builds on; dagster is pinned to 1.13 for it.
         warnings.simplefilter("ignore", PreviewWarning)
@@ -45,6 +52,10 @@ def build_check_specs(asset: dg.AssetKey, partitions_def: dg.PartitionsDefinitio
                 name, asset=asset, blocking=True, partitions_def=partitions_def, description=_RULES[name] + _REMEDY
             )
             for name in FINDINGS_OF_CHECK
+        ] + [
+            dg.AssetCheckSpec(
+                REJECTED_CHECK, asset=asset, blocking=False, partitions_def=partitions_def, description=_REJECTED_RULE
+            )
         ]
 
 
@@ -74,6 +85,37 @@ def incomplete_results(reason: str, *, asset: dg.AssetKey) -> Iterator[dg.AssetC
     """All checks failed because the folder is not complete; ``reason`` is the error's own text."""
     for check in FINDINGS_OF_CHECK:
         yield dg.AssetCheckResult(passed=False, asset_key=asset, check_name=check, description=reason)
+
+
+def rejected_result(attempt: Path, *, asset: dg.AssetKey) -> dg.AssetCheckResult:
+    """The warning: passed unless rows of the attempt in this folder were quarantined."""
+    import pyarrow as pa
+
+    from json2vec.errors import Json2VecError
+    from json2vec.rank_files.manifest import read_manifest
+    from json2vec.rank_files.rejected import summarize_rejected
+    from json2vec.stores import open_store
+
+    def result(passed: bool, description: str, metadata: dict[str, Any] | None = None) -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(
+            passed=passed,
+            asset_key=asset,
+            check_name=REJECTED_CHECK,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=description,
+            metadata=metadata,
+        )
+
+    try:
+        manifest = read_manifest(attempt)
+        found = summarize_rejected(open_store(attempt), manifest.rejected)
+    except (Json2VecError, OSError, pa.ArrowException) as exc:
+        return result(False, f"rejected rows cannot be counted: {exc}")
+    text = f"{found.quarantined} of {manifest.input_rows} input rows quarantined, {found.dropped} dropped."
+    if found.examples:
+        text += f" First: {'; '.join(found.examples)}. Remedy: mend these rows and materialize the partition again."
+    counts = {"input_rows": manifest.input_rows, "quarantined_rows": found.quarantined, "dropped_rows": found.dropped}
+    return result(not found.quarantined, text, {**counts, "path": dg.MetadataValue.path(str(attempt))})
 
 
 def _has(report: Report, name: str) -> bool:

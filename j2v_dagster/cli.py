@@ -30,6 +30,17 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print the report as JSON")
     verify.set_defaults(run=run_verify)
 
+    clean = commands.add_parser("clean", help="remove attempts that are neither current, nor in use, nor recent")
+    clean.add_argument("root", help="the pipeline's output folder, or one partition's")
+    clean.add_argument("--older-than", type=float, required=True, metavar="DAYS", help="days since the last write")
+    clean.add_argument(
+        "--pending-older-than", type=float, metavar="DAYS",
+        help="the same for attempts that the next run would resume or that wait to be loaded; default: the larger of "
+        "--older-than and 7",
+    )  # fmt: skip
+    clean.add_argument("--dry-run", action="store_true", help="tell what would go")
+    clean.set_defaults(run=run_clean)
+
     demo = commands.add_parser("demo", help="the flights example, from raw data to a table", add_help=False)
     demo.add_argument("arguments", nargs=argparse.REMAINDER)
     demo.set_defaults(run=run_demo)
@@ -59,6 +70,25 @@ def run_verify(options: argparse.Namespace) -> int:
         return 1
     print(json.dumps(report.to_json(), indent=2) if options.json else report.summary())
     return 0 if report.passed else 1
+
+
+def run_clean(options: argparse.Namespace) -> int:
+    """Remove old attempts and print which."""
+    from j2v_dagster.clean import clean
+    from json2vec.errors import Json2VecError
+
+    try:
+        report = clean(
+            options.root,
+            older_than_days=options.older_than,
+            pending_days=options.pending_older_than,
+            dry_run=options.dry_run,
+        )
+    except (Json2VecError, ValueError) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
+    print(report.summary())
+    return 0
 
 
 def resolve_attempt(path: str) -> str:

@@ -51,6 +51,8 @@ class Json2VecPredictions(dg.Component, dg.Resolvable):
     segment_rows: Annotated[int, _described("Rows after which a rank seals a file.")] = 1_000_000
     flush_every_n_batches: Annotated[int | None, _described("Batches in a row group; default: the writer's.")] = None
     on_bad_row: Annotated[str, _described("raise, or quarantine.", "raise")] = "raise"
+    max_rejected: Annotated[int | float, _described("Rows that may be quarantined: a share, or a number.", 0.01)] = 0.01
+    resume: Annotated[bool, _described("Adopt the segments that earlier failed attempts sealed.")] = True
     rank_timeout_s: Annotated[float, _described("Seconds without progress after which a rank counts as hung.")] = 600.0
     min_free_bytes: Annotated[int, _described("Free bytes wanted beyond twice the input's.")] = 268_435_456
     replay_sample: Annotated[int, _described("Rows a partition that the checks predict again.")] = 64

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from json2vec.data.snapshot import Snapshot
     from json2vec.predict import PredictJob
     from json2vec.rank_files.manifest import Manifest
+    from json2vec.rank_files.resume import Resume
 
 _POLL_S = 0.2
 _LINES_PER_MESSAGE = 50
@@ -148,16 +149,55 @@ def failure(attempt: Attempt, status: Status, ranks: int) -> RanksFailed:
     )
 
 
+def resume_attempt(
+    attempt: Attempt, job: PredictJob, earlier: Sequence[Attempt], snapshot: Snapshot, *, log: logging.Logger
+) -> tuple[PredictJob, Resume]:
+    """Adopt what ``earlier`` attempts (the newest first) sealed with the same input, model, settings and code.
+
+    Returns:
+        ``job`` with the intervals that are left to predict, and what was adopted.
+    """
+    from json2vec.predict import job_settings_digest
+    from json2vec.rank_files.resume import resume
+
+    found = resume(
+        attempt.path,
+        [one.path for one in earlier],
+        rows=snapshot.rows,
+        snapshot=snapshot.digest,
+        settings=job_settings_digest(job),
+        quarantine=job.on_bad_row == "quarantine",
+    )
+    for why in found.refused:
+        log.warning(why)
+    if found.adopted:
+        names = sorted({segment.attempt for segment in found.adopted})
+        log.info(
+            f"adopted {len(found.adopted)} sealed segments with {found.adopted_rows:,} of {snapshot.rows:,} rows from "
+            f"{', '.join(names)}; {snapshot.rows - found.adopted_rows:,} rows are left to predict"
+        )
+    return job.model_copy(update={"intervals": list(found.intervals)}), found
+
+
 def commit(attempt: Attempt, job: PredictJob) -> Manifest:
     """Write the manifest once every rank has ended.
 
     Raises:
-        json2vec.errors.IncompletePredictions: a marker is missing or does not match the plan.
+        json2vec.errors.IncompletePredictions: a marker is missing or does not match the plan, or more rows were
+            quarantined than ``job.max_rejected`` allows.
     """
     from json2vec.predict import plan_job
     from json2vec.rank_files.commit import commit_predictions
+    from json2vec.rank_files.journal import read_adopted
 
-    return commit_predictions(attempt.path, plan_job(job), attempt=attempt.name, settings=job.settings())
+    return commit_predictions(
+        attempt.path,
+        plan_job(job),
+        attempt=attempt.name,
+        settings=job.settings(),
+        adopted=read_adopted(attempt.path),
+        max_rejected=job.max_rejected,
+    )
 
 
 def rank_table(attempt: Attempt, world_size: int) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.build import build_warehouse
 from j2v_dagster.warehouse.columns import parse_columns
+from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
 
 
 def build_prediction_pipeline(
@@ -49,6 +50,8 @@ def build_prediction_pipeline(
     segment_rows: int = 1_000_000,
     flush_every_n_batches: int | None = None,
     on_bad_row: Literal["raise", "quarantine"] = "raise",
+    max_rejected: int | float = MAX_REJECTED,
+    resume: bool = True,
     rank_timeout_s: float = 600.0,
     min_free_bytes: int = 256 * 2**20,
     replay_sample: int = 64,
@@ -87,7 +90,10 @@ def build_prediction_pipeline(
         reconstruct: addresses whose inputs are predicted as well.
         segment_rows: rows after which a rank seals a file and begins the next.
         flush_every_n_batches: batches in a row group; default: the writer's.
-        on_bad_row: ``raise``, or ``quarantine``: the row goes to ``rejected-N.parquet`` and is counted.
+        on_bad_row: ``raise``, or ``quarantine``: a row that cannot be read or encoded goes to ``rejected-N.parquet``.
+        max_rejected: how many rows may be quarantined before the run fails: a share of all input rows (a float from 0.0 to
+            1.0) or a number of rows (an int). Rows that a preprocessor drops do not count.
+        resume: adopt the segments that earlier failed attempts sealed, and predict only the rest.
         rank_timeout_s: seconds without progress after which a rank counts as hung and all ranks are ended.
         min_free_bytes: bytes that must be free on the output's disk beyond twice the input's.
         replay_sample: rows a partition predicted again by the checks; 0 leaves ``replay`` unproven and not required.
@@ -114,6 +120,10 @@ def build_prediction_pipeline(
             raise ValueError(f"pipeline {name!r}: {option} is {value}; expected at least {least}")
     if unknown := sorted(set(require) - set(ALL_FINDINGS)):
         raise ValueError(f"pipeline {name!r}: require names {unknown}; expected some of {list(ALL_FINDINGS)}")
+    try:
+        check_max_rejected(max_rejected)
+    except ValueError as exc:
+        raise ValueError(f"pipeline {name!r}: {exc}") from exc
     check_template(folder)
     options = dict(storage_options or {})
     pipeline = Pipeline(
@@ -133,6 +143,7 @@ def build_prediction_pipeline(
         require=tuple(one for one in require if replay_sample or one != "replay"),
         launcher=build_launcher(launcher),
         translator=translator or PredictionTranslator(),
+        resume=resume,
         job={
             "storage_options": options,
             "batch_size": batch_size,
@@ -147,6 +158,7 @@ def build_prediction_pipeline(
             "segment_rows": segment_rows,
             "flush_every_n_batches": flush_every_n_batches,
             "on_bad_row": on_bad_row,
+            "max_rejected": max_rejected,
         },
     )
     assets = _assets(pipeline)

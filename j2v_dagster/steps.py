@@ -10,10 +10,11 @@ import dagster as dg
 import pyarrow as pa
 
 from j2v_dagster.attempts import PartitionOutput, SealedAttempt, require_verdict, seal, write_verdict
-from j2v_dagster.checks import check_results, incomplete_results
-from j2v_dagster.execution import check_free_space, checkpoint_sha256, commit, rank_table, run_ranks
+from j2v_dagster.checks import check_results, incomplete_results, rejected_result
+from j2v_dagster.execution import check_free_space, checkpoint_sha256, commit, rank_table, resume_attempt, run_ranks
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.lineage import column_schema, columns_read, rank_file_lineage, table_lineage
+from j2v_dagster.locks import partition_lock
 from j2v_dagster.shards import ShardSource, read_inputs, shard_rows, write_inputs
 from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
@@ -42,6 +43,7 @@ class Pipeline:
     require: tuple[str, ...]
     launcher: Launcher
     translator: PredictionTranslator
+    resume: bool = True
     job: dict[str, Any] = field(default_factory=dict)
 
     def key(self, role: Role) -> dg.AssetKey:
@@ -87,16 +89,21 @@ class Pipeline:
         )
 
     def predict(self, context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        """Preflight, one attempt on all ranks, commit."""
+        """Preflight, adopt what earlier attempts sealed, predict the rest on all ranks, commit."""
+        output = self.output_of(context.partition_key)
+        with partition_lock(output.root, f"run {context.run.run_id}"):
+            return self._predict(context, output)
+
+    def _predict(self, context: dg.AssetExecutionContext, output: PartitionOutput) -> dg.MaterializeResult:
         from json2vec.checkpoint import load as load_checkpoint
         from json2vec.predict import PredictJob
 
         partition = context.partition_key
-        output = self.output_of(partition)
         snapshot = read_inputs(output.store, partition=partition, asset=self.key("input_shards").to_user_string())
         check_unchanged(snapshot, self.source.store(partition))
         digest = checkpoint_sha256(self.checkpoint)
         model = load_checkpoint(self.checkpoint)  # plain values and tensors; refuses a truncated or foreign file
+        earlier = output.resumable() if self.resume else []
         attempt = output.create(context.run.run_id)
         check_free_space(attempt.path, snapshot, min_free_bytes=self.min_free_bytes)
         job = PredictJob(
@@ -109,9 +116,11 @@ class Pipeline:
             world_size=self.ranks,
             **self.job,
         )
-        attempt.job_path.write_text(job.model_dump_json(indent=1))
+        job, resumed = resume_attempt(attempt, job, earlier, snapshot, log=context.log)
+        attempt.job_path.write_text(job.model_dump_json())
         context.log.info(
-            f"attempt {attempt.name}: {snapshot.rows:,} rows on {self.ranks} ranks; logs: {attempt.log_folder}"
+            f"attempt {attempt.name}: {snapshot.rows - resumed.adopted_rows:,} rows on {self.ranks} ranks; "
+            f"logs: {attempt.log_folder}"
         )
         run_ranks(self.launcher, attempt, ranks=self.ranks, rank_timeout_s=self.rank_timeout_s, log=context.log)
         manifest = commit(attempt, job)
@@ -125,7 +134,9 @@ class Pipeline:
                 "dagster/column_schema": column_schema(schema),
                 "dagster/column_lineage": self._lineage(schema, snapshot, model["schema"]),
                 "ranks": table_metadata(ranks),
-                "rows_per_s": float(manifest.rows / max(max(row["seconds"] for row in ranks), 1e-9)),
+                "rows_per_s": float(sum(row["rows"] for row in ranks) / max(max(row["seconds"] for row in ranks), 1e-9)),
+                "adopted_rows": resumed.adopted_rows,
+                "adopted_segments": len(resumed.adopted),
                 "input_rows": manifest.input_rows,
                 "rejected_rows": manifest.rejected_rows,
                 "rank_files": len(manifest.files),
@@ -172,11 +183,17 @@ class Pipeline:
         verdicts = {str(result.check_name): result.passed for result in results}
         write_verdict(attempt, passed=all(verdicts.values()), checks=verdicts)
         yield from results
+        yield rejected_result(attempt.path, asset=asset)
 
     def load(self, context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Compare the files with the manifest again, replace the table's partition, then move the pointer."""
+        output = self.output_of(context.partition_key)
+        # Table and pointer change together: of two loads the second waits, so that they never name different attempts.
+        with partition_lock(output.root, f"run {context.run.run_id}", "load", wait_s=600.0):
+            return self._load(context, output)
+
+    def _load(self, context: dg.AssetExecutionContext, output: PartitionOutput) -> dg.MaterializeResult:
         partition = context.partition_key
-        output = self.output_of(partition)
         sealed = self.sealed(partition, context.run.run_id)
         require_verdict(sealed)
         manifest = sealed.manifest

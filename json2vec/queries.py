@@ -47,10 +47,15 @@ def default_query(names: Iterable[str]) -> Query:
     """The query of a leaf reached by ``names``: the arrays above it, then its own name."""
     *arrays, leaf = names
     steps = [step for name in arrays for step in (name, EACH)] + [leaf]
+    return Query(query_text(steps), tuple(steps))
+
+
+def query_text(steps: Iterable[str | None]) -> str:
+    """Steps below the record as an expression; keys that are no identifiers are quoted."""
     keys = [
         "[*]" if step is EACH else f".{step if _PLAIN_KEY.match(step or '') else json.dumps(step)}" for step in steps
     ]
-    return Query("[*]" + "".join(keys), tuple(steps))
+    return "[*]" + "".join(keys)
 
 
 def parse_query(text: str, *, arrays_above: int, where: str) -> Query:

@@ -63,8 +63,10 @@ class NodeView:
         return attribute in BUILT_IN or attribute in type(self.node).model_fields
 
     def __getattr__(self, attribute: str) -> Any:
-        # Only what the properties above do not answer; the guard keeps pickle from looping.
-        if attribute.startswith("_") or attribute not in type(self.node).model_fields:
+        # Only what is no field or property above; unpickling asks before the fields are there.
+        if attribute.startswith("_") or attribute in ("address", "node", "addresses"):
+            raise AttributeError(attribute)
+        if attribute not in type(self.node).model_fields:
             raise AttributeError(f"{self.address} has no attribute {attribute!r}")
         return getattr(self.node, attribute)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,12 @@ class PolarsDataModule(DataModule):
                 raise SchemaError(f"dataframe={sorted(splits)}: no split {name!r}; splits are {known}")
             if frame is not None and not (hasattr(frame, "collect") or hasattr(frame, "to_arrow")):
                 raise SchemaError(f"{name} must be a polars DataFrame or LazyFrame; got {type(frame).__name__}")
+        # Polars hangs in a forked process (ddp_fork), so that frames become Arrow here.
+        tables: dict[int, Any] = {}
+        for name, frame in splits.items():
+            if frame is not None and not hasattr(frame, "collect"):
+                splits[name] = tables.get(id(frame)) or tables.setdefault(id(frame), frame_table(frame))
+        self._made_in = os.getpid()
         super().__init__(
             model,
             splits,
@@ -95,6 +102,14 @@ class PolarsDataModule(DataModule):
             keywords=kwargs,
         )  # fmt: skip
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _made_in=os.getpid())  # a spawned process is as good as the first
+
     def _open(self, strata: Strata, given: Any) -> tuple[Snapshot, Any]:
-        table = frame_table(given)
+        if hasattr(given, "collect") and os.getpid() != self._made_in:
+            raise SchemaError(
+                f"{strata} is a LazyFrame, which cannot be collected in a forked process (polars would hang). Remedy: "
+                "collect it before, or use Trainer(strategy='ddp')"
+            )
+        table = frame_table(given) if hasattr(given, "collect") else given
         return snapshot_frame(table, str(strata)), table

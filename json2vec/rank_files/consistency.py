@@ -81,11 +81,11 @@ def _marker_problems(store: Store, manifest: Manifest, snapshot: Snapshot) -> It
             "snapshot": (marker.snapshot, snapshot.digest),
             "model": (marker.model, manifest.model),
             "schema": (marker.schema_digest, manifest.schema_digest),
-            "files": ([dict(file) for file in own], [_sealed(file) for file in mine]),
-            "rejected": ([dict(file) for file in marker.rejected], [_sealed(file) for file in set_aside]),
+            "files": (_listed(marker.files), _listed(_own(manifest, manifest.files, rank))),
+            "rejected": (_listed(marker.rejected), _listed(_own(manifest, manifest.rejected, rank))),
             "rows": (marker.rows, sum(file.rows for file in marker.files)),
             "rejected_rows": (marker.rejected_rows, sum(file.rows for file in marker.rejected)),
-            "input_rows": (marker.input_rows, sum(stop - start for file in own for start, stop in file.spans)),
+            "input_rows": (marker.input_rows, sum(stop - start for file in marker.files for start, stop in file.spans)),
         }
         for key, (found, wanted) in expected.items():
             if found != wanted:

@@ -24,7 +24,7 @@ from j2v_dagster.pipeline import build_prediction_pipeline
 pytestmark = pytest.mark.slow
 
 LABEL = 'predictions["record/label"].content.value'
-CHECKS = {"every_rank_file_present", "row_alignment", "schema_matches_model", "values_valid"}
+CHECKS = {"every_rank_file_present", "row_alignment", "schema_matches_model", "values_valid", "rejected_rows"}
 
 
 def write_shard(root: Path, day: str, name: str, first: int, count: int, amount: float = 1.0) -> None:

@@ -61,7 +61,9 @@ def ask(made: j2v.Deployment, *bodies: Any) -> list[httpx.Response]:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             posts = [
-                client.post("/predict", content=body) if isinstance(body, str | bytes) else client.post("/predict", json=body)
+                client.post("/predict", content=body)
+                if isinstance(body, str | bytes)
+                else client.post("/predict", json=body)
                 for body in bodies
             ]
             answers = await asyncio.gather(*posts)
@@ -190,7 +192,9 @@ def test_health_and_documentation(model: Any) -> None:
     schema = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert schema["oneOf"][0] == {"$ref": "#/components/schemas/Purchase"}
     assert document["components"]["schemas"]["Purchase"]["required"] == ["transaction_amount"]
-    assert document["components"]["schemas"]["Purchase"]["properties"]["seller"]["$ref"] == "#/components/schemas/Seller"
+    assert (
+        document["components"]["schemas"]["Purchase"]["properties"]["seller"]["$ref"] == "#/components/schemas/Seller"
+    )
     assert document["components"]["schemas"]["Answer"]["properties"]["label"]["type"] == "string"
 
 
@@ -232,9 +236,7 @@ def test_forged_and_processed(model: Any) -> None:
     ]
     good, negative, other, dropped, misaligned = ask(made, *bodies)
     direct = model.predict([{"amount": 12.5, "merchant": "books"}])["record/label"]["content"]
-    assert close(
-        good.json(), {"predictions": {"label": direct["value"][0], "probability": direct["probability"][0]}}
-    )
+    assert close(good.json(), {"predictions": {"label": direct["value"][0], "probability": direct["probability"][0]}})
     assert negative.status_code == other.status_code == dropped.status_code == 422
     assert "transaction_amount: Input should be greater than or equal to 0" in negative.json()["error"]["message"]
     assert "amount: Extra inputs are not permitted" in other.json()["error"]["message"]
