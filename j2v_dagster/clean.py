@@ -2,7 +2,7 @@
 
 An attempt goes only if it is not the current one, no live run holds its partition, and nothing was written in it for
 ``older_than_days``. What may still be of use stays longer, ``pending_days``: attempts whose sealed segments the next run
-would adopt, and a committed one that waits for its checks or its load.
+would adopt, and a committed one that waits for its checks or its load (a run holds no lock between its steps).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from json2vec.errors import StoreError
 
 PENDING_DAYS = 7.0
 _DAY_S = 86_400.0
-_ATTEMPT = re.compile(r"\d{8}T\d{6,12}Z-[0-9a-zA-Z]{1,8}-[0-9a-f]{4}")
+_ATTEMPT = re.compile(r"\d{8}T\d{6,12}Z-[^/]{1,8}-[0-9a-f]{4}")
 _REMOVED = ".removed-"
 
 
@@ -93,7 +93,8 @@ def clean(
         output = PartitionOutput(folder, folder.name)
         try:
             # A run that begins now waits for the renames below. Removing what is renamed needs no lock.
-            with partition_lock(folder, f"clean (process {os.getpid()})", wait_s=0.0):
+            us = f"clean (process {os.getpid()})"
+            with partition_lock(folder, us, wait_s=0.0), partition_lock(folder, us, "load", wait_s=0.0):
                 found = list(_removable(output, older_than_days, pending_days))
                 doomed = [] if dry_run else [_set_aside(one.path) for one in found]
                 doomed += [] if dry_run else _leftovers(folder)

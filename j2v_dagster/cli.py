@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from j2v_dagster.inspection import add_inspection_commands
+
 FINDINGS = ("files", "coverage", "inputs", "schema", "values", "replay")
 
 
@@ -29,6 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument("--sample", type=int, default=64, help="rows to predict again (default: 64)")
     verify.add_argument("--json", action="store_true", help="print the report as JSON")
     verify.set_defaults(run=run_verify)
+
+    add_inspection_commands(commands)
 
     clean = commands.add_parser("clean", help="remove attempts that are neither current, nor in use, nor recent")
     clean.add_argument("root", help="the pipeline's output folder, or one partition's")

@@ -295,7 +295,8 @@ def check(selector: Any, attributes: Iterable[str], nodes: Mapping[Address, Node
     """Raise `SchemaError` for a selector that cannot mean anything among these nodes."""
     if isinstance(selector, str):
         if not any(_is_path(selector, address) for address in nodes):
-            raise SchemaError(f"no node {selector!r}; {suggestion(selector, nodes)}")
+            paths = [*nodes, *filter(None, (address.partition("/")[2] for address in nodes))]
+            raise SchemaError(f"no node {selector!r}; {suggestion(selector, paths)}")
     elif isinstance(selector, (Both, Either)):
         check(selector.left, attributes, nodes)
         check(selector.right, attributes, nodes)

@@ -93,8 +93,12 @@ def open_store(root: str | os.PathLike[str], storage_options: dict[str, Any] | N
         return LocalStore(unquote(urlsplit(text.replace("#", "%23").replace("?", "%3F")).path))
     if scheme == "":
         return LocalStore(text)
+    if scheme == "s3":
+        from json2vec.s3 import S3Store  # s3fs takes a second to import
+
+        return S3Store(text, storage_options)
     raise StoreError(
-        f"no store serves {text!r}: the scheme is {scheme!r}; expected a local path or file://. "
+        f"no store serves {text!r}: the scheme is {scheme!r}; expected a local path, file:// or s3://. "
         "Remedy: check the spelling of the root"
     )
 

@@ -22,7 +22,7 @@ from json2vec.errors import SchemaError
 from json2vec.fields.registry import FieldType, Shape, field_type
 from json2vec.fields.vocabulary import Vocabulary
 from json2vec.nn.attention import ArrayEncoder, Pool
-from json2vec.schema import Array, Leaf, Schema
+from json2vec.schema import Array, Leaf, Node, Schema
 from json2vec.selectors import NodeView
 
 Outputs = dict[str, torch.Tensor]
@@ -79,8 +79,8 @@ class ModuleTree(lit.LightningModule):
         self.vocabularies: dict[Address, Vocabulary] = {}
         self.nodes = nn.ModuleDict()
         for address in schema.nodes:
-            self.nodes[address], vocabulary = _module(schema, address)
-            if vocabulary is not None:
+            self.nodes[address] = _module(schema, address)
+            if (vocabulary := _vocabulary(schema.nodes[address])) is not None:
                 self.vocabularies[address] = vocabulary
         self.nodes.apply(_initialise)
 
@@ -117,9 +117,9 @@ class ModuleTree(lit.LightningModule):
             for address, tensors in inside.items():
                 _copy_fitting(tensors, self.nodes[address])
             for address, labels in vocabularies.items():
-                capacity, learned = self.vocabularies[address].capacity, grown[address].labels
+                learned = grown[address].labels
                 kept = learned if learned[: len(labels)] == labels else labels
-                self.vocabularies[address] = Vocabulary(capacity, kept[:capacity])
+                self.vocabularies[address] = Vocabulary(self.vocabularies[address].capacity, kept)
 
     def extend(self, *selectors_and_fields: Any) -> None:
         """Add fields to the root or to the one selected array; see `json2vec.editing.extend`."""
@@ -155,6 +155,9 @@ class ModuleTree(lit.LightningModule):
         Args:
             ready: modules to use as they are, where given.
             fresh: nodes that keep nothing.
+
+        Raises:
+            SchemaError: a fit or prediction is running.
         """
         trainer = self._trainer
         if trainer is not None and trainer.state.status.value == "running":
@@ -169,19 +172,16 @@ class ModuleTree(lit.LightningModule):
             old = self.nodes[address] if address in self.nodes and address not in fresh else None
             known = None if address in fresh else self.vocabularies.get(address)
             if ready is not None and address in ready:
-                modules[address] = ready[address]
-                vocabulary = known
+                modules[address], vocabulary = ready[address], _vocabulary(node, known)
             elif old is not None and self._unchanged(schema, address):
                 modules[address], vocabulary = old, known
             else:
-                module, vocabulary = _module(schema, address)
+                module, vocabulary = _module(schema, address), _vocabulary(node, known)
                 module.apply(_initialise)
                 module.to(self.device, self.dtype if isinstance(self.dtype, torch.dtype) else None)
                 if old is not None and type(node) is type(self.schema.nodes[address]):
                     _copy_fitting(old.state_dict(), module)
                     _copy_frozen(old, module)
-                if known is not None and vocabulary is not None:
-                    vocabulary = Vocabulary(vocabulary.capacity, known.labels[: vocabulary.capacity])
                 modules[address] = module.train(self.training)
             if vocabulary is not None:
                 vocabularies[address] = vocabulary
@@ -193,7 +193,7 @@ class ModuleTree(lit.LightningModule):
         An embedder that reads something else, such as a language model, has a method ``outside() -> str``.
         """
         embedders = {address: getattr(module, "embedder", None) for address, module in self.nodes.items()}
-        return {address: one.outside() for address, one in embedders.items() if hasattr(one, "outside")}
+        return {str(address): one.outside() for address, one in embedders.items() if hasattr(one, "outside")}
 
     def _unchanged(self, schema: Schema, address: Address) -> bool:
         """Whether a node's module can stay: same options, and for a leaf the same slots."""
@@ -203,14 +203,18 @@ class ModuleTree(lit.LightningModule):
         return mine == other and self.schema.slots(address) == schema.slots(address)
 
 
-def _module(schema: Schema, address: Address) -> tuple[nn.Module, Vocabulary | None]:
+def _module(schema: Schema, address: Address) -> nn.Module:
     node = schema.nodes[address]
     if isinstance(node, Array):
-        return ArrayNode(node, schema.d_model), None
+        return ArrayNode(node, schema.d_model)
     assert isinstance(node, Leaf)
-    kind = field_type(node)
-    vocabulary = None if kind.capacity is None else Vocabulary(kind.capacity(node))
-    return LeafNode(kind, node, Shape(schema.d_model, schema.slots(address))), vocabulary
+    return LeafNode(field_type(node), node, Shape(schema.d_model, schema.slots(address)))
+
+
+def _vocabulary(node: Node, known: Vocabulary | None = None) -> Vocabulary | None:
+    """The vocabulary of a node, with the labels known so far while there is room; None where its type has none."""
+    capacity = field_type(node).capacity if isinstance(node, Leaf) else None
+    return None if capacity is None else Vocabulary(capacity(node), () if known is None else known.labels)
 
 
 def _copy_fitting(tensors: dict[str, torch.Tensor], module: nn.Module) -> None:

@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "demo-data", help="what `make demo` made")
     parser.add_argument("--page", default="/asset-groups", help="path in the UI")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images/asset-graph.png")
-    parser.add_argument("--size", default="1500x760", help="WIDTHxHEIGHT in pixels")
+    parser.add_argument("--size", default="1500x560", help="WIDTHxHEIGHT in pixels")
     parser.add_argument("--budget-ms", type=int, default=20_000, help="how long the page may draw, in its own time")
     args = parser.parse_args()
     home = args.data.resolve() / "dagster_home"

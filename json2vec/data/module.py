@@ -73,9 +73,9 @@ class DataModule(lit.LightningDataModule):
         self.on_bad_row: OnBadRow = on_bad_row
         self.strict_preprocessor = strict_preprocessor
         self.splits = {Strata(name): given for name, given in splits.items() if given is not None}
+        self.preprocessor = self._preprocessor(preprocessor, keywords, {*defaults, *Strata, "model", "preprocessor"})
         if not self.splits:
             raise SchemaError(f"{self._name} has no split. Remedy: give it train=, validate=, test= or predict=")
-        self.preprocessor = self._preprocessor(preprocessor, keywords, {*defaults, *Strata, "model", "preprocessor"})
         self.options = {name: _by_split(name, given, defaults[name]) for name, given in options.items()}
         self._check_options()
         self._opened: dict[Strata, tuple[Snapshot, Any]] = {}

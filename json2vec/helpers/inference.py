@@ -19,7 +19,7 @@ from pydantic import Field
 
 import json2vec.fields  # noqa: F401 - registers the field types
 from json2vec.data.readers import read_rows
-from json2vec.data.snapshot import list_shards, snapshot_files
+from json2vec.data.snapshot import frame_table, list_shards, snapshot_files
 from json2vec.enums import Overflow, Suffix
 from json2vec.errors import ReadError, SchemaError
 from json2vec.queries import EACH, query_text
@@ -144,7 +144,7 @@ def _sample(records: Any, size: int, suffix: Suffix | str | None) -> pa.Table:
     if isinstance(records, pa.RecordBatch):
         records = pa.Table.from_batches([records])
     if hasattr(records, "__arrow_c_stream__"):
-        return pa.table(records).slice(0, size)
+        return frame_table(pa.table(records).slice(0, size))
     if hasattr(records, "to_dicts"):
         records = records.to_dicts()
     rows = list(islice(records, size))
@@ -227,10 +227,6 @@ class _Inference:
         self, columns: list[tuple[str, pa.Array]], names: tuple[str, ...], steps: tuple[str | None, ...]
     ) -> Iterable[tuple[Node, str]]:
         for key, column in columns:
-            if isinstance(column, pa.ExtensionArray):
-                column = column.storage
-            if pa.types.is_dictionary(column.type):
-                column = column.dictionary_decode()
             self.keys.add(key)
             path, query = (*names, key), query_text((*steps, key))
             if pa.types.is_struct(column.type):
@@ -293,8 +289,8 @@ class _Inference:
             return "number", {}, "numbers with fractions"
         if pa.types.is_integer(kind):
             return self._integers(name, values)
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-            return self._texts(name, pc.cast(values, pa.string()))
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return self._texts(name, values)
         if _is_list(kind):
             return self._lists(values)
         return None, {}, f"no field type fits {kind}"
@@ -315,8 +311,8 @@ class _Inference:
             if ratio < 1:
                 first = values.filter(pc.invert(iso))[0].as_py()
                 warnings.warn(
-                    f"{name}: {1 - ratio:.1%} of the texts taken for dates are none, as {first!r:.60}; encoding them is "
-                    "an error. Remedy: clean them in a preprocessor, or date_parse_min_ratio=1.0",
+                    f"{name}: {1 - ratio:.1%} of the texts taken for dates are none, as {first!r:.60}; encoding them "
+                    "is an error. Remedy: clean them in a preprocessor, or date_parse_min_ratio=1.0",
                     UserWarning, stacklevel=8,
                 )  # fmt: skip
             daytime = pc.any(pc.match_substring_regex(values, _WITH_TIME)).as_py()
@@ -331,9 +327,7 @@ class _Inference:
 
     def _lists(self, values: Any) -> tuple[str | None, dict[str, Any], str]:
         items, inner = values.flatten(), values.type.value_type
-        if pa.types.is_dictionary(inner):
-            items, inner = items.dictionary_decode(), inner.value_type
-        if pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner):
+        if pa.types.is_string(inner) or pa.types.is_large_string(inner):
             distinct = pc.count_distinct(items).as_py()
             return "set", self._vocabulary(distinct), f"lists of texts, {distinct} different"
         if not (pa.types.is_floating(inner) or pa.types.is_integer(inner) or pa.types.is_decimal(inner)):

@@ -41,7 +41,10 @@ def foreign_findings(
     ours = [path for path in paths if (name := parse_name(path)) and (name.open or name.kind != "rows")]
     rows, broken, schemas = 0, [], {}
     for path in parquet:
-        footer, problem = read_footer(store, path)
+        try:
+            footer, problem = read_footer(store, path)
+        except ValueError as exc:  # pyarrow decodes the names in a damaged footer
+            footer, problem = None, f"is no readable Parquet file ({exc})"
         if problem is not None:
             broken.append(f"{path} {problem}")
             continue

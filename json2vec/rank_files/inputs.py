@@ -158,7 +158,7 @@ class InputCheck:
         if inputs.null_count:
             differs |= inputs.is_null().to_numpy(zero_copy_only=False)
         for position, column in enumerate(self._columns):
-            unequal = _unequal(inputs.field(position), select(chunk.inputs.column(column.name)))
+            unequal = unequal_rows(inputs.field(position), select(chunk.inputs.column(column.name)))
             if unequal is not None and unequal.any():
                 row = int(np.flatnonzero(unequal)[0])
                 self._by_column[column.name] = self._by_column.get(column.name, 0) + int(unequal.sum())
@@ -198,7 +198,7 @@ class InputCheck:
         return Finding("inputs", True, expected, found, "", counts)
 
 
-def _unequal(stored: pa.Array, source: pa.Array) -> np.ndarray | None:
+def unequal_rows(stored: pa.Array, source: pa.Array) -> np.ndarray | None:
     """bool (N,): rows whose values differ, NaN equal to NaN; None where all are equal."""
     if source.type != stored.type:
         if stored_type(source.type) != stored.type:

@@ -13,14 +13,18 @@ from json2vec.rank_files.layout import check_lengths, fit_array, fit_values, inf
 RowName = Callable[[int], str]
 
 
-def payload_type(result: Mapping[str, Any], rows: int) -> pa.StructType:
+def payload_type(result: Mapping[str, Any], rows: int, known: pa.StructType | None = None) -> pa.StructType:
     """The type of the ``predictions`` column that ``result``, a postprocessor's answer for N rows, implies.
+
+    Args:
+        known: what the column is without a postprocessor. Its maps (Set contents) keep their type, which Python values
+            do not show.
 
     Raises:
         AlignmentError: a list that does not hold ``rows`` values.
         ProcessorError: something that is no list of one type.
     """
-    return _type_of(result, rows, "")
+    return _type_of(result, rows, "", known)
 
 
 def payload_columns(result: Mapping[str, Any], rows: int, kind: pa.StructType, row_name: RowName) -> pa.StructArray:
@@ -39,14 +43,17 @@ def payload_columns(result: Mapping[str, Any], rows: int, kind: pa.StructType, r
     return _columns(result, rows, kind, "", row_name)
 
 
-def _type_of(value: Mapping[str, Any], rows: int, path: str) -> pa.StructType:
+def _type_of(value: Mapping[str, Any], rows: int, path: str, known: pa.DataType | None) -> pa.StructType:
     fields = []
     for key, child in value.items():
+        before = known.field(str(key)).type if isinstance(known, pa.StructType) and str(key) in known.names else None
         where = f"{path}[{str(key)!r}]"
         if isinstance(child, Mapping):
-            kind: pa.DataType = _type_of(child, rows, where)
+            kind: pa.DataType = _type_of(child, rows, where, before)
         elif isinstance(child, pa.Array | pa.ChunkedArray):
             kind = child.type
+        elif before is not None and _has_maps(before) and _holds_pairs(child):
+            kind = before
         else:
             kind = infer_type(_list(child, rows, where), f"postprocessor column {where}")
         fields.append(pa.field(str(key), kind))
@@ -78,6 +85,15 @@ def _columns(value: Mapping[str, Any], rows: int, kind: pa.StructType, path: str
             values = _list(child, rows, where) if one.name in children else [None] * rows
             arrays.append(fit_values(values, one.type, f"postprocessor column {where}", row_name))
     return pa.StructArray.from_arrays(arrays, fields=list(kind))
+
+
+def _has_maps(kind: pa.DataType) -> bool:
+    return pa.types.is_map(kind) or (pa.types.is_list(kind) and _has_maps(kind.value_type))
+
+
+def _holds_pairs(value: Any) -> bool:
+    """Whether nothing but lists, tuples and what stands in tuples is in there, as a map is shown in Python."""
+    return isinstance(value, tuple) or (isinstance(value, list) and all(_holds_pairs(one) for one in value))
 
 
 def _whole(column: Any) -> pa.Array:

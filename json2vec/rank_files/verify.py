@@ -101,6 +101,7 @@ class _Verification:
         self.locator = Locator(snapshot)
         self.coverage = Coverage(self.locator)
         self.broken: dict[str, str] = {}  # path: why it cannot be trusted
+        self.unread: set[str] = set()  # those of them whose bytes are not the manifest's
         self.schemas: dict[str, pa.Schema] = {}
         labels = None
         if model is not None:
@@ -165,10 +166,10 @@ class _Verification:
         """One pass over all files: bytes first, then rows."""
         first = 0
         for file in (*self.manifest.files, *self.manifest.rejected):
-            why = file_problem(self.store, file, self.manifest)
-            if why is None and (digest := _sha256(self.store, file.path)) != file.sha256:
-                why = f"has SHA-256 {digest[:12]}..., expected {file.sha256[:12]}..."
-            if why is not None:
+            # Bytes that are not the manifest's are never decoded: a damaged footer can do anything to a Parquet reader.
+            if why := self._bytes_problem(file):
+                self.unread.add(file.path)
+            if why := why or file_problem(self.store, file, self.manifest):
                 self.broken[file.path] = why
         for file in self.manifest.files:
             self._read(file, lambda batch, at, file=file, first=first: self._rows(file, batch, first + at))
@@ -176,14 +177,27 @@ class _Verification:
         for file in self.manifest.rejected:
             self._read(file, lambda batch, at, file=file: self._rejected(file, batch))
 
+    def _bytes_problem(self, file: RankedFile) -> str | None:
+        """What is wrong with a file's size or SHA-256."""
+        try:
+            size = self.store.stat(file.path).size
+            if size != file.bytes:
+                return f"has {size} bytes, expected {file.bytes}"
+            digest = _sha256(self.store, file.path)
+        except FileNotFoundError:
+            return "is missing"
+        except OSError as exc:
+            return f"cannot be read: {exc}"
+        return None if digest == file.sha256 else f"has SHA-256 {digest[:12]}..., expected {file.sha256[:12]}..."
+
     def _read(self, file: RankedFile, use: Callable[[pa.RecordBatch, int], None]) -> None:
-        """Give every batch of a file to ``use``, also of one whose bytes are wrong, as far as it can be read."""
+        """Give every batch of a file to ``use``, unless its bytes are not the manifest's."""
+        if file.path in self.unread:
+            return
         try:
             with self.store.open(file.path) as handle:
-                # SHA-256 has seen every byte of an intact file; in a broken one the pages tell which rows are.
-                checksums = file.path in self.broken
-                local = isinstance(handle, io.BufferedReader)  # fetching ahead pays over a network only
-                parquet = pq.ParquetFile(handle, page_checksum_verification=checksums, pre_buffer=not local)
+                # No page checksums: SHA-256 has just seen every byte. Fetching ahead pays over a network only.
+                parquet = pq.ParquetFile(handle, pre_buffer=not isinstance(handle, io.BufferedReader))
                 self.schemas[file.path] = parquet.schema_arrow
                 at = 0
                 why = footer_problem(parquet.metadata.metadata, self.snapshot, self.manifest)
@@ -192,7 +206,7 @@ class _Verification:
                 for batch in parquet.iter_batches(BATCH_ROWS):
                     use(batch, at)
                     at += batch.num_rows
-        except (OSError, pa.ArrowException, KeyError) as exc:
+        except (OSError, pa.ArrowException, KeyError, ValueError) as exc:
             self.broken.setdefault(file.path, f"cannot be read: {exc}")
 
     def _rows(self, file: RankedFile, batch: pa.RecordBatch, first: int) -> None:

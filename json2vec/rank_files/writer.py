@@ -223,7 +223,7 @@ class Writer(BasePredictionWriter):
                 "declare it with Writer(schema=...) or @postprocess(schema=...)"
             )
         predictions = model.predict_step(batch.to(model.device), 0).cpu()
-        return payload_type(postprocessed(self.postprocessor, predictions, batch, batch.rows), len(batch))
+        return payload_type(postprocessed(self.postprocessor, predictions, batch, batch.rows), len(batch), kind)
 
     def _settings(self, trainer: Trainer, model: Any) -> dict[str, Any]:
         preprocessor = getattr(_datamodule(trainer), "preprocessor", None)

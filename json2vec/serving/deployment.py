@@ -98,8 +98,8 @@ class Deployment:
             raise SchemaError("Deployment takes a checkpoint or a model, not both")
         if model is not None and self.settings.workers > 1:
             raise SchemaError(
-                f"workers={self.settings.workers} needs a checkpoint, which each process loads for itself; got a model in "
-                "memory. Remedy: model.save(path) and Deployment(path, workers=...)"
+                f"workers={self.settings.workers} needs a checkpoint, which each process loads; got a model in memory. "
+                "Remedy: model.save(path) and Deployment(path, workers=...)"
             )
         self.model, self.reconstruct = model, tuple(reconstruct)
         self.trusted_modules, self.strict_preprocessor = tuple(trusted_modules), strict_preprocessor

@@ -45,7 +45,7 @@ class Predictor:
         self._preprocessor, self._postprocessor = preprocessor, postprocessor
 
     def __call__(self, records: Sequence[Record]) -> list[Record | Exception]:
-        """For each record address -> payload without a row dimension, or an exception: `BadRecord` if it is at fault."""
+        """For each record address -> payload without a row dimension, or an exception (`BadRecord`: its own fault)."""
         results: list[Any] = [self._observation(record) for record in records]
         good = [index for index, one in enumerate(results) if not isinstance(one, Exception)]
         observations = [results[index] for index in good]

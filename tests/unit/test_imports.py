@@ -14,7 +14,7 @@ import json2vec
 ROOT = Path(json2vec.__file__).parent
 FLOORS = [
     {"address", "enums", "errors", "factories", "memory", "ranks"},
-    {"stores"},
+    {"s3", "stores"},
     {"queries"},
     {"schema", "selectors", "editing"},
     {"columns", "row_hash", "batch", "processors", "nn"},

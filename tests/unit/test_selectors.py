@@ -85,7 +85,7 @@ def test_a_selector_is_neither_true_nor_false() -> None:
         (where("p_maks") == 0.1, "did you mean 'p_mask'"),
         (~(where("embed") & where("nonsense")), "no node has an attribute 'nonsense'"),
         (predicate("max_lenght", bool), "did you mean 'max_length'"),
-        ("items/prise", "no node 'items/prise'; did you mean 'record/items/price'"),
+        ("items/prise", "no node 'items/prise'; did you mean 'items/price'"),
         (3, "expected a selector"),
     ],
 )
@@ -120,7 +120,8 @@ def test_selectors_are_plain_values() -> None:
 def masked(exclude: object) -> tuple[str, ...]:
     schema = j2v.Schema.from_schema(
         j2v.Array(
-            j2v.Number("price"), j2v.Entity("who"), j2v.Array(j2v.Entity("who"), name="stops", max_length=2),
+            j2v.Number("price"), j2v.Entity("who"), j2v.Number("tax"),
+            j2v.Array(j2v.Entity("who"), name="stops", max_length=2),
             name="items", max_length=4, mask=j2v.Mask(rate=0.5, exclude=exclude),
         ),
         j2v.Number("amount"),
@@ -133,7 +134,8 @@ def masked(exclude: object) -> tuple[str, ...]:
 def test_masks_hold_addresses_once_bound() -> None:
     assert masked(where("type") == "entity") == ("record/items/who", "record/items/stops/who")
     assert masked([where("name") == "price", "who"]) == ("record/items/price", "who")
-    assert masked(lambda node: node.name == "who" and node.parent == "record/items/stops") == ("record/items/stops/who",)
+    below_stops = masked(lambda node: node.name == "who" and node.parent == "record/items/stops")
+    assert below_stops == ("record/items/stops/who",)
     assert masked(None) == ()
 
 

@@ -303,7 +303,7 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         j2v.Deployment()
     monkeypatch.delenv("JSON2VEC_PORT")
     monkeypatch.setenv("JSON2VEC_MAX_BATCHSIZE", "3")
-    with pytest.raises(j2v.SchemaError, match="JSON2VEC_MAX_BATCHSIZE is no setting.*JSON2VEC_MAX_BATCH_SIZE"):
+    with pytest.raises(j2v.SchemaError, match=r"JSON2VEC_MAX_BATCHSIZE is no setting.*JSON2VEC_MAX_BATCH_SIZE"):
         j2v.Deployment()
 
 

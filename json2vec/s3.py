@@ -1,0 +1,202 @@
+"""`S3Store`: the store of ``s3://bucket/prefix`` roots, on AWS or anything that speaks its protocol.
+
+s3fs lists and writes (with conditions), pyarrow reads: its reader retries a body that breaks off half-way.
+
+Timeouts and retries, so that a dead server is an error and not a wait: 5 s to connect, 30 s without a byte, 5 attempts
+with exponential backoff. `storage_options` may set ``connect_timeout_s``, ``read_timeout_s`` and ``max_attempts``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import IO, Any, NoReturn, cast
+
+from json2vec.errors import StoreError
+from json2vec.stores import Entry
+
+OPTIONS = {
+    "key": "access key; default: the AWS chain (environment, profile, instance role)",
+    "secret": "secret key",
+    "token": "session token",
+    "profile": "profile of the shared AWS configuration",
+    "anon": "True reads without credentials",
+    "endpoint_url": "address of a server that is not AWS; default: AWS_ENDPOINT_URL",
+    "region": "default: AWS_REGION or us-east-1",
+    "connect_timeout_s": "seconds to connect, default 5",
+    "read_timeout_s": "seconds without a byte, default 30",
+    "max_attempts": "attempts of one request, default 5",
+}
+"""What ``storage_options`` may hold."""
+
+_PRECONDITION_FAILED = (409, 412)
+
+
+class S3Store:
+    """Objects below one prefix of one bucket.
+
+    Args:
+        root: ``s3://bucket`` or ``s3://bucket/prefix``; keys are taken literally, never URL-quoted.
+        storage_options: see `OPTIONS`.
+
+    Raises:
+        StoreError: a root without a bucket, or an unknown option.
+    """
+
+    def __init__(self, root: str, storage_options: dict[str, Any] | None = None) -> None:
+        self.bucket, _, prefix = root.removeprefix("s3://").partition("/")
+        if not self.bucket:
+            raise StoreError(f"{root!r} names no bucket; expected s3://bucket/prefix")
+        self.prefix = prefix.strip("/")
+        self.root = f"s3://{self.bucket}/{self.prefix}" if self.prefix else f"s3://{self.bucket}"
+        self._options = dict(storage_options or {})
+        if unknown := sorted(set(self._options) - set(OPTIONS)):
+            raise StoreError(
+                f"{self.root}: unknown storage option {unknown[0]!r}; expected some of {', '.join(OPTIONS)}"
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return S3Store, (self.root, self._options)
+
+    @property
+    def _endpoint(self) -> str | None:
+        return self._options.get("endpoint_url") or os.environ.get("AWS_ENDPOINT_URL")
+
+    @property
+    def _region(self) -> str:
+        return self._options.get("region") or os.environ.get("AWS_REGION") or "us-east-1"
+
+    @cached_property
+    def _client(self) -> Any:
+        import s3fs
+
+        options = self._options
+        attempts = {"max_attempts": int(options.get("max_attempts", 5)), "mode": "standard"}
+        return s3fs.S3FileSystem(
+            key=options.get("key"), secret=options.get("secret"), token=options.get("token"),
+            profile=options.get("profile"), anon=bool(options.get("anon", False)), endpoint_url=self._endpoint,
+            client_kwargs={"region_name": self._region},
+            config_kwargs={
+                "connect_timeout": options.get("connect_timeout_s", 5), "read_timeout": options.get("read_timeout_s", 30),
+                "retries": attempts,
+            },
+            skip_instance_cache=True,
+        )  # fmt: skip
+
+    @cached_property
+    def _reader(self) -> Any:
+        from pyarrow import fs
+
+        options = self._options
+        credentials: dict[str, Any] = {}
+        if options.get("key"):
+            credentials = {"access_key": options["key"], "secret_key": options.get("secret")}
+            credentials |= {"session_token": options["token"]} if options.get("token") else {}
+        elif options.get("anon"):
+            credentials = {"anonymous": True}
+        elif options.get("profile"):
+            found = self._client.session.get_session().get_credentials() if self._client.session else None
+            credentials = {"access_key": found.access_key, "secret_key": found.secret_key} if found else {}
+        return fs.S3FileSystem(
+            region=self._region, endpoint_override=self._endpoint, connect_timeout=options.get("connect_timeout_s", 5),
+            request_timeout=options.get("read_timeout_s", 30),
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=int(options.get("max_attempts", 5))), **credentials,
+        )  # fmt: skip
+
+    def uri(self, path: str = "") -> str:
+        return f"{self.root}/{path}" if path else self.root
+
+    def _key(self, path: str) -> str:
+        if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+            raise StoreError(f"path {path!r} leaves the root {self.root}: expected a relative path without '..'")
+        return f"{self.prefix}/{path}" if self.prefix and path else self.prefix or path
+
+    def _call(self, operation: str, path: str, **arguments: Any) -> Any:
+        try:
+            return self._client.call_s3(operation, Bucket=self.bucket, **arguments)
+        except FileNotFoundError as exc:
+            raise FileNotFoundError(f"{self.uri(path)} does not exist") from exc
+        except (OSError, ValueError) as exc:
+            self._raise(exc, operation, path)
+        except Exception as exc:  # botocore's own tree: no credentials, no connection, parameters it refuses
+            if type(exc).__module__.partition(".")[0] not in ("botocore", "aiobotocore", "aiohttp"):
+                raise
+            self._raise(exc, operation, path)
+
+    def _raise(self, error: BaseException, operation: str, path: str) -> NoReturn:
+        if _status(error) in _PRECONDITION_FAILED and operation == "put_object":
+            raise FileExistsError(f"{self.uri(path)}: another writer was there first") from error
+        remedy = (
+            "check the credentials and what they may do"
+            if isinstance(error, PermissionError) or "redential" in str(error)
+            else "check the endpoint and try again"
+        )
+        raise StoreError(f"{operation} on {self.uri(path)} failed: {error}. Remedy: {remedy}") from error
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        below = self._key(prefix)
+        arguments: dict[str, Any] = {"Prefix": f"{below}/"} if below else {}
+        skip = len(self.prefix) + 1 if self.prefix else 0
+        while True:
+            page = self._call("list_objects_v2", prefix, **arguments)
+            for found in page.get("Contents", ()):
+                if not found["Key"].endswith("/"):  # consoles make empty objects for folders
+                    yield Entry(
+                        found["Key"][skip:], found["Size"], found["ETag"].strip('"'), found["LastModified"].timestamp()
+                    )
+            if not page.get("IsTruncated"):
+                return
+            arguments["ContinuationToken"] = page["NextContinuationToken"]
+
+    def stat(self, path: str) -> Entry:
+        found = self._call("head_object", path, Key=self._key(path))
+        return Entry(path, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"].timestamp())
+
+    def open(self, path: str) -> IO[bytes]:
+        return cast("IO[bytes]", self._read(path, lambda name: self._reader.open_input_file(name)))
+
+    def read(self, path: str) -> bytes:
+        def whole(name: str) -> bytes:
+            with self._reader.open_input_file(name) as file:
+                return file.readall()
+
+        return self._read(path, whole)
+
+    def _read(self, path: str, action: Callable[[str], Any]) -> Any:
+        try:
+            return action(f"{self.bucket}/{self._key(path)}")
+        except FileNotFoundError as exc:
+            raise FileNotFoundError(f"{self.uri(path)} does not exist") from exc
+        except OSError as exc:
+            self._raise(exc, "read", path)
+
+    def write(self, path: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
+        conditions: dict[str, Any] = {}
+        if if_absent:
+            conditions["IfNoneMatch"] = "*"
+        elif if_version is not None:
+            conditions["IfMatch"] = f'"{if_version}"'
+        try:
+            put = self._call(
+                "put_object", path, Key=self._key(path), Body=data, ChecksumAlgorithm="SHA256", **conditions
+            )
+        except FileExistsError:
+            # A retry may meet our own object: the reply to the first attempt got lost.
+            if self.read(path) != data:
+                raise
+            return self.stat(path).version
+        return put["ETag"].strip('"')
+
+    def delete(self, path: str) -> None:
+        self._call("delete_object", path, Key=self._key(path))
+
+
+def _status(error: BaseException | None) -> int | None:
+    """The HTTP status behind an error, as far as one is recorded."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        error = error.__cause__
+    return None

@@ -1,0 +1,98 @@
+"""docs/custom-field-types.md, run as it stands: written, trained, predicted, saved, and loaded in a fresh process."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import json2vec as j2v
+
+ROOT = Path(j2v.__file__).parents[1]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/custom-field-types.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page's first two blocks were run."""
+    assert len(BLOCKS) == 3
+    folder = tmp_path_factory.mktemp("geo")
+    (folder / "geo_field.py").write_text(BLOCKS[0])
+    result = run(folder, BLOCKS[1])
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def run(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+
+
+def test_it_trains_and_predicts_through_the_writer(folder: Path) -> None:
+    table = j2v.read_predictions(folder / "predictions").collect()
+    assert table.height == 64
+    home = table["predictions"].struct.field("record/home")
+    assert home.struct.fields == ["state", "content"]
+    content = home.struct.field("content").struct.unnest()
+    assert content["lat"].is_between(-90, 90).all()
+    assert content["lon"].is_between(-180, 180).all()
+    assert content["lat"].n_unique() > 1
+
+
+def test_a_fresh_process_loads_it_where_its_module_is_trusted(folder: Path) -> None:
+    result = run(folder, BLOCKS[2])
+    assert result.returncode == 0, result.stderr
+    assert "'record/home': {'state': " in result.stdout
+    result = run(folder, BLOCKS[2].replace(', trusted_modules=["geo_field"]', ""))
+    assert result.returncode != 0
+    assert "trusted_modules=['geo_field']" in result.stderr
+
+
+def test_its_errors_name_address_and_row(folder: Path) -> None:
+    result = run(
+        folder,
+        "import geo_field, json2vec as j2v\n"
+        "model = j2v.Model.load('geo.ckpt')\n"
+        "model.encode([{'shop': {'lat': 1.0, 'lon': 2.0}}, {'shop': {'lat': 91.0, 'lon': 2.0}}])",
+    )
+    assert "record/shop: expected lat in [-90, 90], found 91.0 (at row 1 of the batch)" in result.stderr
+
+
+def test_it_works_in_arrays_with_nulls_and_masks(folder: Path) -> None:
+    code = """
+import json2vec as j2v, pyarrow as pa
+from geo_field import Geo
+model = j2v.Model.from_schema(
+    j2v.Array(Geo("at"), name="stops", max_length=3), j2v.Number("x"), d_model=8, n_layers=1, n_heads=2
+).eval()
+here = {"lat": 1.0, "lon": 2.0}
+rows = [{"stops": [{"at": here}, {"at": None}, {}]}, {"stops": []}, {}]
+by_row, by_column = model.encode(rows), model.encode(pa.RecordBatch.from_pylist(rows))
+field = by_row.fields[j2v.Address("record/stops/at")]
+assert field.state.reshape(3, 3).tolist() == [[0, 1, 1], [2, 2, 2], [2, 2, 2]]
+assert (by_column.fields[j2v.Address("record/stops/at")].content["point"] == field.content["point"]).all()
+out = model.infer(by_row, ["stops/at"]).columns()
+assert out.type == model.output_type(["stops/at"])
+model.learn(rows)
+batch = model.encode(rows, strata="train")
+"""
+    result = run(folder, code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_type_name_is_taken_once() -> None:
+    number = j2v.register.__globals__["FIELD_TYPES"]["number"]
+
+    class Other(j2v.Leaf):
+        type: str = "number"
+
+    with pytest.raises(j2v.SchemaError, match="registered already"):
+        j2v.register(j2v.FieldType(**{**vars(number), "options": Other}))
+    assert pa.types.is_floating(number.output_type(None, 1, None)["content"])
