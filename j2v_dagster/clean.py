@@ -1,8 +1,8 @@
 """``j2v-dagster clean``: remove attempts that nobody needs any more.
 
 An attempt goes only if it is not the current one, no live run holds its partition, and nothing was written in it for
-``older_than_days``. What may still be of use stays longer, ``pending_days``: attempts whose sealed segments the next run
-would adopt, and a committed one that waits for its checks or its load (a run holds no lock between its steps).
+``older_than_days``. What may still be of use stays longer, ``pending_days``: attempts whose sealed segments the next
+run would adopt, and a committed one that waits for its checks or its load (a run holds no lock between its steps).
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class CleanReport:
     def summary(self) -> str:
         """A line for each attempt and each partition that was left alone, and a total."""
         verb = "would remove" if self.dry_run else "removed"
-        lines = [f"{verb} {one.path} ({one.state}, {one.age_days:.1f} days, {one.bytes:,} bytes)" for one in self.removed]
+        lines = [
+            f"{verb} {one.path} ({one.state}, {one.age_days:.1f} days, {one.bytes:,} bytes)" for one in self.removed
+        ]
         lines += [f"left alone: {text}" for text in self.skipped]
         return "\n".join([*lines, f"{verb} {len(self.removed)} attempts, {self.bytes:,} bytes"])
 

@@ -1,7 +1,7 @@
 """One run at a time in a partition: a lock on a file of its output folder, let go by the kernel when its holder dies.
 
-flock belongs to the open file, which Python keeps from programs it starts, so ranks that outlive a killed run hold nothing.
-On a network file system it is as good as the system's own flock.
+flock belongs to the open file, which Python keeps from programs it starts, so ranks that outlive a killed run hold
+nothing. On a network file system it is as good as the system's own flock.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def partition_lock(root: Path, holder: str, purpose: Purpose = "predict", *, wai
                 time.sleep(_POLL_S)
         file.truncate(0)
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        file.write(json.dumps({"holder": holder, "pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode())
+        us = {"holder": holder, "pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        file.write(json.dumps(us).encode())
         file.flush()
         yield
 

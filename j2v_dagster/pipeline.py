@@ -91,8 +91,8 @@ def build_prediction_pipeline(
         segment_rows: rows after which a rank seals a file and begins the next.
         flush_every_n_batches: batches in a row group; default: the writer's.
         on_bad_row: ``raise``, or ``quarantine``: a row that cannot be read or encoded goes to ``rejected-N.parquet``.
-        max_rejected: how many rows may be quarantined before the run fails: a share of all input rows (a float from 0.0 to
-            1.0) or a number of rows (an int). Rows that a preprocessor drops do not count.
+        max_rejected: how many rows may be quarantined before the run fails: a share of all input rows (a float from 0.0
+            to 1.0) or a number of rows (an int). Rows that a preprocessor drops do not count.
         resume: adopt the segments that earlier failed attempts sealed, and predict only the rest.
         rank_timeout_s: seconds without progress after which a rank counts as hung and all ranks are ended.
         min_free_bytes: bytes that must be free on the output's disk beyond twice the input's.

@@ -125,6 +125,7 @@ class Pipeline:
         run_ranks(self.launcher, attempt, ranks=self.ranks, rank_timeout_s=self.rank_timeout_s, log=context.log)
         manifest = commit(attempt, job)
         ranks = rank_table(attempt, self.ranks)
+        seconds = max(max(row["seconds"] for row in ranks), 1e-9)
         sealed = seal(attempt)
         schema = sealed.schema()
         return dg.MaterializeResult(
@@ -134,7 +135,7 @@ class Pipeline:
                 "dagster/column_schema": column_schema(schema),
                 "dagster/column_lineage": self._lineage(schema, snapshot, model["schema"]),
                 "ranks": table_metadata(ranks),
-                "rows_per_s": float(sum(row["rows"] for row in ranks) / max(max(row["seconds"] for row in ranks), 1e-9)),
+                "rows_per_s": float(sum(row["rows"] for row in ranks) / seconds),
                 "adopted_rows": resumed.adopted_rows,
                 "adopted_segments": len(resumed.adopted),
                 "input_rows": manifest.input_rows,

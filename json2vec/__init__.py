@@ -135,6 +135,27 @@ __all__ = [
 ]
 
 
+def _warn_of_namesake() -> None:
+    """PyPI json2vec provides a package of the same name: one of the two overwrites files of the other."""
+    import warnings
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version("json2vec")
+    except PackageNotFoundError:
+        return
+    warnings.warn(
+        f"PyPI json2vec {found} is installed beside json2vec-dagster; both provide the package `json2vec`, and this is "
+        f"json2vec-dagster's, in {__path__[0]}. Remedy: use two environments, or pip uninstall json2vec and install "
+        "json2vec-dagster again",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+_warn_of_namesake()
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'json2vec' has no attribute {name!r}")

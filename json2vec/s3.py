@@ -78,7 +78,8 @@ class S3Store:
             profile=options.get("profile"), anon=bool(options.get("anon", False)), endpoint_url=self._endpoint,
             client_kwargs={"region_name": self._region},
             config_kwargs={
-                "connect_timeout": options.get("connect_timeout_s", 5), "read_timeout": options.get("read_timeout_s", 30),
+                "connect_timeout": options.get("connect_timeout_s", 5),
+                "read_timeout": options.get("read_timeout_s", 30),
                 "retries": attempts,
             },
             skip_instance_cache=True,
@@ -101,7 +102,8 @@ class S3Store:
         return fs.S3FileSystem(
             region=self._region, endpoint_override=self._endpoint, connect_timeout=options.get("connect_timeout_s", 5),
             request_timeout=options.get("read_timeout_s", 30),
-            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=int(options.get("max_attempts", 5))), **credentials,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=int(options.get("max_attempts", 5))),
+            **credentials,
         )  # fmt: skip
 
     def uri(self, path: str = "") -> str:

@@ -83,8 +83,8 @@ class PlannedDataset(IterableDataset):
         preprocessor: see `json2vec.processors`.
         strata: told to preprocessor and model.
         batch_size: rows; None takes ``model.batch_size`` each time iteration begins.
-        on_bad_row, check: see `json2vec.data.readers.read_rows`. With ``quarantine`` rows that the model cannot encode are
-            set aside as well, in prediction; in training they are an error.
+        on_bad_row, check: see `json2vec.data.readers.read_rows`. With ``quarantine``, rows that the model cannot encode
+            are set aside as well, in prediction; in training they are an error.
         padded: give all workers of all ranks the same number of rows by reading one row again where a share is one
             short, so that ranks which wait for each other at every step (validation under DDP) stay together.
         depth: batches that are encoded ahead; 0 encodes in the consumer's thread.

@@ -96,7 +96,7 @@ class DataModule(lit.LightningDataModule):
                         "preprocessor=, which is not given"
                     ) from exc
                 raise
-            near = difflib.get_close_matches(name, own, 1)[0]
+            near = str(difflib.get_close_matches(name, own, 1)[0])
             raise SchemaError(f"{self._name} does not take {name!r} (did you mean {near!r}?); {exc}") from exc
 
     def _check_options(self) -> None:

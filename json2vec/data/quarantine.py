@@ -20,8 +20,8 @@ RAW_CHARACTERS = 100_000  # of a row's text that are kept
 def encode_or_reject(model: Any, rows: RowBatch, *, strata: Strata = Strata.predict) -> Batch:
     """Encode ``rows``; what the model cannot encode goes to ``rows.rejected`` of the batch that is returned.
 
-    An input row is rejected as a whole: if a preprocessor made several rows of it, all of them. Each bad row costs one more
-    encoding of its batch.
+    An input row is rejected as a whole: if a preprocessor made several rows of it, all of them. Each bad row costs
+    one more encoding of its batch.
 
     Raises:
         EncodeError: an error that no single row is to blame for, such as a column of the wrong type.

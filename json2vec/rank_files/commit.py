@@ -250,8 +250,8 @@ def _check_adopted(store: Store, adopted: Sequence[Segment], first: Marker, plan
         problems.append(str(exc))
     if problems:
         raise IncompletePredictions(
-            f"{store.uri()} cannot be committed: adopted segments: {'; '.join(problems[:5])}. Remedy: predict again with "
-            "resume=False, which adopts nothing"
+            f"{store.uri()} cannot be committed: adopted segments: {'; '.join(problems[:5])}. Remedy: predict again "
+            "with resume=False, which adopts nothing"
         )
 
 

@@ -1,7 +1,7 @@
 """`RankFiles`: one rank's Parquet files, written so that a file under its final name is whole and on disk.
 
-Order: ``*.tmp`` -> flush, fsync, close -> rename -> fsync the folder; then the segment's line in the journal; the marker
-``rank-N.json`` last of all. Works without Lightning and without torch.
+Order: ``*.tmp`` -> flush, fsync, close -> rename -> fsync the folder; then the segment's line in the journal; the
+marker ``rank-N.json`` last of all. Works without Lightning and without torch.
 """
 
 from __future__ import annotations
@@ -224,11 +224,11 @@ class RankFiles:
         if self._journal is not None and file.spans:
             assert self._settings is not None
             with _disk(self._journal.path):
-                self._journal.append(
-                    Segment(attempt=self.attempt, rank=self.rank, world_size=self.plan.world_size, row_hash=ROW_HASH,
-                            settings=self._settings, file=file, rejected=rejected, quarantined=self._segment_quarantined,
-                            **self._digests)
-                )  # fmt: skip
+                self._journal.append(Segment(
+                    attempt=self.attempt, rank=self.rank, world_size=self.plan.world_size, row_hash=ROW_HASH,
+                    settings=self._settings, file=file, rejected=rejected, quarantined=self._segment_quarantined,
+                    **self._digests,
+                ))  # fmt: skip
         self._segment_quarantined = 0
 
     def close(self) -> Marker:

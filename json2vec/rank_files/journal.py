@@ -1,11 +1,12 @@
 """A rank's journal of sealed segments, and the list of segments that an attempt adopted.
 
-A killed rank leaves no marker. Its journal ``rank-N.segments.jsonl`` tells all the same which of its files are whole: one
-`Segment` a line, written and synced to disk after the file itself. Attempt folders are local, so journals are too.
+A killed rank leaves no marker. Its journal ``rank-N.segments.jsonl`` tells all the same which of its files are whole:
+one `Segment` a line, written and synced to disk after the file itself. Attempt folders are local, so journals are too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -51,16 +52,9 @@ def read_segments(folder: str | os.PathLike[str]) -> Iterator[Segment]:
 
 
 def _read_lines(path: Path) -> Iterator[Segment]:
-    try:
-        file = open(path, "rb")
-    except FileNotFoundError:  # the attempt is being removed
-        return
-    with file:
+    with contextlib.suppress(FileNotFoundError, IncompletePredictions), open(path, "rb") as file:
         for line in file:
-            try:
-                yield parse_document(Segment, line, str(path))
-            except IncompletePredictions:
-                return
+            yield parse_document(Segment, line, str(path))
 
 
 def write_adopted(folder: str | os.PathLike[str], segments: Iterable[Segment]) -> None:
@@ -82,5 +76,6 @@ def read_adopted(folder: str | os.PathLike[str]) -> list[Segment]:
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, KeyError) as exc:
-        raise IncompletePredictions(f"{path} is not a list of adopted segments: {exc!r}. Remedy: predict again") from exc
+        message = f"{path} is not a list of adopted segments: {exc!r}. Remedy: predict again"
+        raise IncompletePredictions(message) from exc
     return [parse_document(Segment, json.dumps(one), str(path)) for one in segments]

@@ -1,5 +1,5 @@
-"""What a prediction folder says about itself: `Footer` in every rank file, `Segment` in a rank's journal, `Marker` of every
-rank, `Manifest` of all.
+"""What a prediction folder says about itself: `Footer` in every rank file, `Segment` in a rank's journal, `Marker` of
+every rank, `Manifest` of all.
 
 All are JSON with fixed keys (docs/rank-files.md). Unknown keys and unknown format versions are refused: a reader
 that guesses is a reader that loses rows.
@@ -145,8 +145,8 @@ class Manifest(_Document):
     Attributes:
         plan: what this attempt predicted itself; rows outside its intervals are in adopted files.
         snapshot: `Snapshot.to_json` of the input.
-        files: in the order of the plan. A file, also of rejected rows, whose ``attempt`` is another one was adopted; its ``rank`` is
-            that of the attempt which sealed it.
+        files: in the order of the plan. A file, also of rejected rows, whose ``attempt`` is another one was adopted;
+            its ``rank`` is that of the attempt which sealed it.
         settings: device, precision, batch_size, threads, preprocessor, postprocessor, inputs, reconstruct.
         versions: of Python and of the libraries that can change a prediction.
         created: when the last rank finished, UTC; not the commit's own clock, so that committing again gives the
@@ -227,8 +227,8 @@ def read_manifest(store_or_path: Store | str | os.PathLike[str]) -> Manifest:
 
 
 class FileName(NamedTuple):
-    """What the name of a file in a prediction folder says. ``kind``: "rows", "rejected", "marker" or "error"; ``rank`` is
-    `NO_RANK` for adopted files."""
+    """What the name of a file in a prediction folder says. ``kind``: "rows", "rejected", "marker" or "error"; ``rank``
+    is `NO_RANK` for adopted files."""
 
     kind: str
     rank: int

@@ -45,7 +45,8 @@ def check_max_rejected(value: float) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not (whole and value >= 0) and not (isinstance(value, float) and 0 <= value <= 1):
         raise ValueError(
-            f"max_rejected is {value!r}; expected a share of the rows, a float from 0.0 to 1.0, or a number of rows, an int"
+            f"max_rejected is {value!r}; expected a share of the rows, a float from 0.0 to 1.0, or a number of rows, "
+            "an int"
         )
 
 
@@ -97,6 +98,7 @@ def check_rejected(
     if quarantined > limit:
         raise IncompletePredictions(
             f"{where}: {quarantined:,} of {rows:,} input rows were quarantined; max_rejected={max_rejected!r} allows "
-            f"{limit:,}. First: {'; '.join(examples)}. Nothing was committed. Remedy: mend these rows, or raise max_rejected",
+            f"{limit:,}. First: {'; '.join(examples)}. Nothing was committed. Remedy: mend these rows, or "
+            "raise max_rejected",
             ranks=ranks,
         )

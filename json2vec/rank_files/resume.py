@@ -1,8 +1,8 @@
 """Resume: adopt what earlier attempts sealed, so that only the rest is predicted.
 
-The unit is the sealed segment, with its half-open ranges of plan row numbers: planning is O(segments), however many rows
-there are, and any number of ranks may predict the rest. A segment is adopted only if snapshot, settings and row hash are
-those of the new attempt, and its file is byte for byte what the journal says.
+The unit is the sealed segment, with its half-open ranges of plan row numbers: planning is O(segments), however many
+rows there are, and any number of ranks may predict the rest. A segment is adopted only if snapshot, settings and row
+hash are those of the new attempt, and its file is byte for byte what the journal says.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from json2vec.rank_files.manifest import SealedFile, Segment, Span, adopted_name
 from json2vec.row_hash import ROW_HASH
 from json2vec.stores import LocalStore, file_sha256, sync_folder
 
+_REPEATED = "has rows that are there already"
 _HASHERS = 4  # threads that compare SHA-256; hashlib lets go of the interpreter's lock
 
 
@@ -120,7 +121,7 @@ def choose_segments(
             why = "has quarantined rows"
         spans = segment.file.spans
         if why is None and any(_taken(starts, stops, span) for span in spans):
-            why = "is there already"
+            why = _REPEATED
         if why is not None:
             others[why] = others.get(why, 0) + 1
             continue
@@ -171,8 +172,8 @@ def resume(
 ) -> Resume:
     """Adopt into ``folder`` what the attempts in ``earlier`` sealed, and tell what is left.
 
-    Files are linked, or copied where the disk cannot link; then their size, SHA-256 and footer are compared. What does not
-    fit is not adopted: its rows are predicted again.
+    Files are linked, or copied where the disk cannot link; then their size, SHA-256 and footer are compared. What does
+    not fit is not adopted: its rows are predicted again.
 
     Args:
         folder: of the new attempt, local. earlier: folders of attempts, the newest first.
@@ -181,7 +182,8 @@ def resume(
     chosen, others = choose_segments(
         find_segments(earlier), snapshot=snapshot, settings=settings, quarantine=quarantine
     )
-    refused = [f"{count} segments not adopted: each {why}" for why, count in others.items() if why != "is there already"]
+    others.pop(_REPEATED, None)  # two attempts may well hold the same segment
+    refused = [f"{count} segments not adopted: each {why}" for why, count in others.items()]
     with ThreadPoolExecutor(_HASHERS, "json2vec-adopt") as pool:
         results = list(pool.map(lambda pair: _adopt(Path(folder), *pair), enumerate(chosen)))
     adopted = tuple(one for one in results if isinstance(one, Segment))

@@ -24,7 +24,9 @@ class Folder:
     def __init__(self, root: Path, name: str = "dt=d1") -> None:
         self.output = PartitionOutput(root / name, name)
 
-    def attempt(self, days: float, *, committed: bool = False, passed: bool | None = None, bytes_: int = 1000) -> Attempt:
+    def attempt(
+        self, days: float, *, committed: bool = False, passed: bool | None = None, bytes_: int = 1000
+    ) -> Attempt:
         """An attempt that was last written to so many days ago; later calls make later attempts."""
         attempt = self.output.create("run-of-a-test")
         (attempt.path / "logs").mkdir()
@@ -62,10 +64,11 @@ def test_old_attempts_go_and_the_current_one_stays(folder: Folder, tmp_path: Pat
     tried = clean(tmp_path, older_than_days=30, dry_run=True)
     assert len(folder.names()) == 4
     report = clean(tmp_path, older_than_days=30)
-    assert report.removed == tried.removed
+    assert [(one.path, one.bytes) for one in report.removed] == [(one.path, one.bytes) for one in tried.removed]
     assert {one.path for one in report.removed} == {old.path, failed.path, deep.path}
     assert report.bytes == 3 * 1000 + len('{"passed": true}') + len('{"passed": false}')
-    assert {one.state for one in report.removed} == {"complete, not current", "failed, superseded", "refused by its checks"}
+    states = {"complete, not current", "failed, superseded", "refused by its checks"}
+    assert {one.state for one in report.removed} == states
     assert folder.names() == [recent.name, current.name]
     assert sorted(path.name for path in folder.output.root.iterdir()) == [
         "_current.json", "_load.lock", "_predict.lock", "attempts",

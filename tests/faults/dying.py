@@ -1,7 +1,7 @@
-"""A postprocessor that kills its rank after a chosen batch. It runs in the writer's thread, so the batches before are written.
+"""A postprocessor that kills its rank at a chosen batch. It runs in the writer's thread, so those before are written.
 
-The fault is armed with ``die RANK BATCH OTHERS``: on rank RANK, at batch BATCH, once the ranks named in OTHERS (``0,2``)
-have left their markers in the newest attempt.
+The fault is armed with ``die RANK BATCH OTHERS``: on rank RANK, at batch BATCH, once the ranks named in OTHERS
+(``0,2``) have left their markers in the newest attempt.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from json2vec.rank_files.journal import read_adopted, read_segments
 from json2vec.rank_files.layout import rank_schema
 from json2vec.rank_files.manifest import SealedFile, Segment, merge_spans
 from json2vec.rank_files.resume import Found, Resume, choose_segments, remaining, resume, settings_digest
+from json2vec.row_hash import ROW_HASH
 from json2vec.stores import LocalStore
 
 ROWS = 136  # of the `shards` fixture
@@ -153,8 +154,9 @@ def test_rejected_rows_come_along(partition: Partition) -> None:
     assert manifest.rows + manifest.rejected_rows == ROWS
     assert {file.attempt for file in manifest.rejected} == {"a1", "a2"}
     report = j2v.verify_predictions(
-        partition.root / "a2", model=partition.model, preprocessor=drop_every_ninth, require=("files", "coverage", "replay")
-    )
+        partition.root / "a2", model=partition.model, preprocessor=drop_every_ninth,
+        require=("files", "coverage", "replay"),
+    )  # fmt: skip
     assert report.passed, report.summary()
 
 
@@ -233,17 +235,17 @@ def test_a_commit_refuses_adopted_segments_that_do_not_fill_the_plan(partition: 
     with pytest.raises(IncompletePredictions, match="accounted for twice"):
         commit_predictions(folder, plan, adopted=[*found.adopted, found.adopted[0]])
     other = found.adopted[0].model_copy(update={"model": "m"})
-    with pytest.raises(IncompletePredictions, match="model is 'm'.*resume=False"):
+    with pytest.raises(IncompletePredictions, match=r"model is 'm'.*resume=False"):
         commit_predictions(folder, plan, adopted=[other, *found.adopted[1:]])
     (folder / found.adopted[0].file.path).unlink()
-    with pytest.raises(IncompletePredictions, match="adopted-0.parquet is missing"):
+    with pytest.raises(IncompletePredictions, match=r"adopted-0\.parquet is missing"):
         commit_predictions(folder, plan, adopted=found.adopted)
     assert not (folder / "_manifest.json").exists()
 
 
 def segment(spans: list[tuple[int, int]], *, quarantined: int = 0, **digests: str) -> Segment:
     file = SealedFile(path="x", rows=1, bytes=1, sha256="", segment=0, spans=tuple(spans), attempt="a")
-    values: dict[str, Any] = {"snapshot": "p", "model": "m", "schema": "c", "settings": "s", "row_hash": "j2v-rowhash-1"}
+    values: dict[str, Any] = {"snapshot": "p", "model": "m", "schema": "c", "settings": "s", "row_hash": ROW_HASH}
     return Segment(attempt="a", rank=0, world_size=1, plan="", file=file, rejected=None, quarantined=quarantined,
                    **(values | digests))  # fmt: skip
 
@@ -262,8 +264,9 @@ def test_any_segments_give_disjoint_spans_and_exactly_the_rest(given_spans: list
 
 
 def test_segments_of_two_models_are_never_mixed_and_quarantined_ones_wait_to_be_asked_for() -> None:
-    found = [Found(Path("f"), segment([(0, 5)])), Found(Path("f"), segment([(5, 9)], model="other")),
-             Found(Path("f"), segment([(9, 12)], row_hash="old")), Found(Path("f"), segment([(12, 20)], quarantined=1))]  # fmt: skip
+    segments = [segment([(0, 5)]), segment([(5, 9)], model="other"), segment([(9, 12)], row_hash="old"),
+                segment([(12, 20)], quarantined=1)]  # fmt: skip
+    found = [Found(Path("f"), one) for one in segments]
     chosen, others = choose_segments(found, snapshot="p", settings="s", quarantine=False)
     assert [one.segment.file.spans for one in chosen] == [((0, 5),)]
     assert others == {"is of another model or schema": 1, "has other row hashes": 1, "has quarantined rows": 1}
@@ -282,7 +285,8 @@ def test_the_digest_of_settings_covers_the_code_without_importing_it(
     (package / "rows.py").write_text("x = 1")
 
     def digest(**settings: Any) -> str:
-        return settings_digest({"precision": "32-true"} | settings, ["resume_alone", "resume_package.rows", "absent_module"])
+        modules = ["resume_alone", "resume_package.rows", "absent_module"]
+        return settings_digest({"precision": "32-true"} | settings, modules)
 
     before = digest()
     assert digest() == before
