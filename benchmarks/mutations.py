@@ -37,8 +37,8 @@ from json2vec.rank_files.layout import rank_schema
 from json2vec.rank_files.manifest import FOOTER_KEY, Manifest, Marker, parse_document
 from json2vec.stores import LocalStore
 
-DESCRIPTIVE = ("settings.device", "settings.precision", "settings.batch_size", "settings.threads", "versions", "started",
-               "finished", "batches")  # fmt: skip
+DESCRIPTIVE = ("settings.device", "settings.precision", "settings.batch_size", "settings.threads", "versions",
+               "started", "finished", "batches")  # fmt: skip
 INPUTS = pa.schema([("id", pa.string()), ("amount", pa.float64()), ("merchant", pa.string()),
                     ("items", pa.list_(pa.struct([("price", pa.float64())])))])  # fmt: skip
 MADE = pa.schema([field for field in INPUTS if field.name != "id"])
@@ -249,16 +249,20 @@ class Case:
     def _is_last(self, name: str, finished: str) -> bool:
         """Whether changing this rank's ``finished`` changes when the last one ended."""
         created = parse_document(Manifest, self.original["_manifest.json"], "manifest").created
-        was, now = (parse_document(Marker, self.original[name], name).model_copy(),
-                    parse_document(Marker, json.dumps(json.loads(self.original[name]) | {"finished": finished}), name))  # fmt: skip
+        changed = json.dumps(json.loads(self.original[name]) | {"finished": finished})
+        was, now = (parse_document(Marker, data, name) for data in (self.original[name], changed))
         return was.finished == created or now.finished > created
 
     def _file(self) -> Mutation:
         name, other = self._pick(sorted(self.original)), self._parquet("rank-")
         data = self.original[name]
-        stray = self._pick(["rank-7.parquet", "rank-0.9.parquet", "rank-1.0.parquet.tmp", "copy.parquet", "rank-9.json"])
+        stray = self._pick(
+            ["rank-7.parquet", "rank-0.9.parquet", "rank-1.0.parquet.tmp", "copy.parquet", "rank-9.json"]
+        )
         cut = int(self.rng.integers(0, len(data)))
-        another = self._pick(sorted(n for n in self.original if n != other and n.startswith("rank-") and n[-4:] != "json"))
+        another = self._pick(
+            sorted(n for n in self.original if n != other and n.startswith("rank-") and n[-4:] != "json")
+        )
 
         def swap() -> None:
             (self.path / other).write_bytes(self.original[another])
@@ -283,7 +287,9 @@ class Case:
             old = json.loads(pq.read_metadata(file).metadata[FOOTER_KEY])
             with pq.ParquetWriter(file, table.schema, write_page_checksum=True) as writer:
                 writer.write_table(table)
-                writer.add_key_value_metadata({FOOTER_KEY.decode(): json.dumps(old | {"rows": table.num_rows} | footer)})
+                writer.add_key_value_metadata(
+                    {FOOTER_KEY.decode(): json.dumps(old | {"rows": table.num_rows} | footer)}
+                )
             data = file.read_bytes()
             entry = {"rows": table.num_rows, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             for document in ("_manifest.json", f"rank-{old['rank']}.json"):

@@ -7,7 +7,7 @@ row is replayed); its rows/s, the peak memory of a fresh process, and the share 
 smallest folder with `trainer.predict` and `Writer`). The larger folders repeat its predictions over as many rows: the
 network would take minutes, and verification without replay does not look back at it.
 
-Mutations: one random change to a small folder at a time (`mutations.py`), every row replayed; each must fail the report.
+Mutations: one random change to a small folder at a time (`mutations.py`), every row replayed; each must fail.
 """
 
 from __future__ import annotations
@@ -66,7 +66,6 @@ def predict(checkpoint: Path, inputs: Path, output: Path) -> float:
 
 def write_repeated(inputs: Path, predicted: Path, output: Path) -> None:
     """A committed folder over ``inputs`` whose predictions are those of ``predicted``, repeated."""
-    import json2vec as j2v
     from json2vec.data.plan import Plan
     from json2vec.data.readers import read_rows
     from json2vec.data.snapshot import snapshot_files
@@ -78,7 +77,9 @@ def write_repeated(inputs: Path, predicted: Path, output: Path) -> None:
 
     store, model = open_store(inputs), read_manifest(predicted).model
     plan = Plan(snapshot_files(store, "parquet"), 1)
-    predictions = pa.concat_arrays(pq.read_table(predicted / "rank-0.parquet", columns=["predictions"]).column(0).chunks)
+    predictions = pa.concat_arrays(
+        pq.read_table(predicted / "rank-0.parquet", columns=["predictions"]).column(0).chunks
+    )
     schema = rank_schema(plan.snapshot.schema, predictions.type)
     files = RankFiles(output, plan=plan, rank=0, attempt="repeated", model_fingerprint=model, schema=schema)
     at, size = 0, 10_000
@@ -176,12 +177,17 @@ def main() -> None:
         result["speed"] = measure_speed(arguments.rows, arguments.runs)
         header = ["rows", "rows/s", "peak MiB", "share of predict"]
         rows = [[f"{one['rows']:,}", f"{one['rows_per_s']:,}", one["peak_mib"],
-                 f"{one['share_of_predict']:.1%}" if "share_of_predict" in one else ""] for one in result["speed"]]  # fmt: skip
+                 f"{one['share_of_predict']:.1%}" if "share_of_predict" in one else ""]
+                for one in result["speed"]]  # fmt: skip
         print(common.table(header, rows))
     if arguments.mutations:
         result["mutations"] = measure_mutations(arguments.mutations, arguments.seed)
         kinds = result["mutations"]["kinds"]
-        print(common.table(["mutation", "made", "caught"], [[k, v["made"], v["caught"]] for k, v in sorted(kinds.items())]))
+        print(
+            common.table(
+                ["mutation", "made", "caught"], [[k, v["made"], v["caught"]] for k, v in sorted(kinds.items())]
+            )
+        )
         if missed := result["mutations"]["missed"]:
             print("\n".join(["NOT CAUGHT:", *missed]), file=sys.stderr)
     print(f"written to {common.save_result('verify', result)}")

@@ -35,7 +35,11 @@ def add_inspection_commands(commands: Any) -> None:
     explain.add_argument("--inputs", metavar="ROOT", help="where the input files are now; default: the manifest's root")
     explain.add_argument("--model", metavar="CKPT", help="checkpoint; without it, nothing is predicted again")
     explain.add_argument(
-        "--trust", nargs="+", default=[], metavar="MODULE", help="modules whose processors and field types may be imported"
+        "--trust",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="modules whose processors and field types may be imported",
     )
     _add_row(explain, required=True)
     explain.set_defaults(run=_reporting(run_explain))
@@ -44,7 +48,9 @@ def add_inspection_commands(commands: Any) -> None:
 def _add_row(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     parser.add_argument("--file", required=required, help="input file of the row, relative to the inputs' root")
     parser.add_argument("--row", type=int, required=required, help="row in that file, from 0")
-    parser.add_argument("--part", type=int, default=0, help="which of the rows that a preprocessor made of it; default: 0")
+    parser.add_argument(
+        "--part", type=int, default=0, help="which of the rows that a preprocessor made of it; default: 0"
+    )
 
 
 def run_certify(options: argparse.Namespace) -> int:
@@ -77,14 +83,20 @@ def run_check_certificate(options: argparse.Namespace) -> int:
     if options.proof is not None:
         proof = Proof.read(options.proof)
         values = json.loads(Path(options.row_json).read_bytes()) if options.row_json else None
-        problems, what = check_proof(certificate, proof, values), f"row {proof.source.get('row')} of {proof.source.get('file')}"
+        problems, what = (
+            check_proof(certificate, proof, values),
+            f"row {proof.source.get('row')} of {proof.source.get('file')}",
+        )
     else:
         problems = check_certificate(certificate, resolve_attempt(options.path), row=row)
         what = f"{certificate.rows} rows" + (f", {row} among them" if row else "")
     for problem in problems:
         print(f"FAILED  {problem}", file=sys.stderr)
     if not problems:
-        print(f"ok  {what}: root {certificate.root}, model {certificate.model[:16]}..., snapshot {certificate.snapshot[:16]}...")
+        print(
+            f"ok  {what}: root {certificate.root}, model {certificate.model[:16]}..., "
+            f"snapshot {certificate.snapshot[:16]}..."
+        )
     return 1 if problems else 0
 
 

@@ -138,8 +138,8 @@ def _compare_outside(model: Model, digests: dict[str, str], path: Any) -> None:
     for address, found in model.outside().items():
         if digests.get(address, found) != found:
             raise CheckpointError(
-                f"{address}: checkpoint {path} was trained with another language model than the one of that name here "
-                f"(SHA-256 {digests[address][:12]}, found {found[:12]}). Remedy: provide the same weights; revision= pins them"
+                f"{address}: checkpoint {path} was trained with another language model than this one: "
+                f"SHA-256 {digests[address][:12]}, found {found[:12]}. Remedy: provide the same weights; pin revision="
             )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jmespath
+import jmespath.exceptions
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
@@ -157,6 +158,8 @@ def _settle(array: pa.Array, column: LeafColumn, predict: bool) -> LeafColumn:
             array = array.filter(pa.array(~nulls))
             column.slots = column.slots[~nulls]
     column.values = array
+    if pa.types.is_string_view(array.type):
+        array = column.values = pc.cast(array, pa.large_string())  # views have few kernels
     if _is_text(array.type):
         masked = pc.equal(array, MASK_LITERAL).to_numpy(zero_copy_only=False)
         if masked.any():
@@ -198,7 +201,10 @@ def resolve_rows(
             assert query.steps is not None
             found = _walk(record, query.steps, lengths, overflows, address, row, row)
         else:
-            result = search([record])
+            try:
+                result = search([record])
+            except jmespath.exceptions.JMESPathError as exc:
+                raise EncodeError(f"{address}: query {query.text!r} fails: {exc}", row=row) from exc
             if not lengths:
                 result = result[0] if isinstance(result, list) and result else None
             elif isinstance(result, list) and len(result) == 1:
@@ -225,7 +231,7 @@ def as_arrow(values: list[Any]) -> pa.Array | list[Any]:
         return values
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeEncodeError):
         return values
 
 

@@ -74,12 +74,11 @@ class Factory:
     @classmethod
     def from_plain(cls, value: dict[str, Any] | str, trusted_modules: Sequence[str]) -> Self:
         """From a checkpoint; trusted only if its module is one of ``trusted_modules`` or of `OWN_MODULES`."""
-        values = {"path": value} if isinstance(value, str) else {key: value.get(key) for key in ("path", "kwargs")}
-        if not isinstance(values["path"], str) or not isinstance(values.get("kwargs", {}), dict):
+        path, kwargs = (value, {}) if isinstance(value, str) else (value.get("path"), value.get("kwargs"))
+        if not isinstance(path, str) or not isinstance(kwargs, dict):
             raise CheckpointError(f"expected a function as {{'path': 'module:name', 'kwargs': ...}}; got {value!r:.60}")
-        made = cls(**values, trusted=False)
-        trusted = made.module in OWN_MODULES or made.module in trusted_modules
-        return cls(made.path, made.kwargs, trusted=trusted)
+        module = path.partition(":")[0]
+        return cls(path, kwargs, trusted=module in OWN_MODULES or module in trusted_modules)
 
 
 def as_factory(value: Any) -> Factory | None:

@@ -273,9 +273,7 @@ class Model(ModuleTree):
             prefix = f"{address.replace('/', ':')}/{strata}"
             metrics |= {f"{prefix}:{key}".lower(): value.detach() for key, value in found.items()}
         metrics[f"loss/{strata}"] = total.detach()
-        self.log_dict(
-            metrics, batch_size=batch.size, on_step=False, on_epoch=True, sync_dist=strata is not Strata.train
-        )
+        self.log_dict(metrics, batch_size=batch.size, on_step=False, on_epoch=True, sync_dist=True)
         # Every parameter takes part, so that DDP's default strategy finds none unused.
         return total + 0.0 * sum(parameter.sum() for parameter in self.parameters() if parameter.requires_grad)
 

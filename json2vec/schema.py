@@ -8,73 +8,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializeAsAny,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic.fields import FieldInfo
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from json2vec.address import Address
 from json2vec.enums import AttentionMode, Overflow
 from json2vec.errors import SchemaError
+from json2vec.options import Options
 from json2vec.queries import Query, default_query, parse_query
 from json2vec.selectors import matching
 
 LEAF_TYPES: dict[str, type[Leaf]] = {}
 """Options classes by type name, filled by `json2vec.fields.registry.register`."""
-
-
-if TYPE_CHECKING:
-
-    class _Model:
-        """What `Options` uses of pydantic. Type checkers would else make up an ``__init__`` for every subclass, without
-        the positional name and children that ours take."""
-
-        model_fields: ClassVar[dict[str, FieldInfo]]
-        model_fields_set: set[str]
-
-        def __init__(self, **values: Any) -> None: ...
-        def model_dump(self, *, mode: str = "python") -> dict[str, Any]: ...
-else:
-    _Model = BaseModel
-
-
-class Options(_Model):
-    """Frozen options that reject unknown keywords with a suggestion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    def __init__(self, **options: Any) -> None:
-        known = type(self).model_fields
-        for key in options:
-            if key not in known:
-                close = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known options: {', '.join(sorted(known))}"
-                raise SchemaError(f"{type(self).__name__}({options.get('name', '')!r}): no option {key!r}; {hint}")
-        try:
-            super().__init__(**options)
-        except ValidationError as exc:
-            first = exc.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            message = first["msg"].removeprefix("Value error, ")
-            raise SchemaError(
-                f"{type(self).__name__}({options.get('name', '')!r}): {where + ': ' if where else ''}{message}"
-                + (f"; got {first['input']!r}" if where else "")
-            ) from exc
-
-    def replace(self, **changes: Any) -> Self:
-        """The same options with some changed, validated again."""
-        values = {
-            name: getattr(self, name) for name in self.model_fields_set | {"type"} if name in type(self).model_fields
-        }
-        return type(self)(**{**values, **changes})
 
 
 class Node(Options):

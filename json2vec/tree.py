@@ -192,7 +192,9 @@ class ModuleTree(lit.LightningModule):
 
         An embedder that reads something else, such as a language model, has a method ``outside() -> str``.
         """
-        embedders = {address: getattr(module, "embedder", None) for address, module in self.nodes.items()}
+        embedders: dict[str, Any] = {
+            address: module.embedder for address, module in self.nodes.items() if isinstance(module, LeafNode)
+        }
         return {str(address): one.outside() for address, one in embedders.items() if hasattr(one, "outside")}
 
     def _unchanged(self, schema: Schema, address: Address) -> bool:

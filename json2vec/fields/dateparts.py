@@ -130,15 +130,13 @@ def as_minutes(values: pa.Array | list[Any], leaf: DateParts) -> np.ndarray:
         ticks = pc.cast(values, pa.int32() if pa.types.is_date32(kind) else pa.int64()).to_numpy(zero_copy_only=False)
         return _floor(ticks.astype(np.int64), unit)
     if pa.types.is_integer(kind):
+        if not len(values):
+            return _floor(np.zeros(0, np.int64), "m")
         if leaf.unit is None:
-            raise (
-                EncodeError(
-                    f"expected a date or text, found the number {values[0].as_py()}. "
-                    "Remedy: declare what it counts with DateParts(unit='s') (or ms, us, ns, m, d)",
-                    item=0,
-                )
-                if len(values)
-                else _nothing()
+            raise EncodeError(
+                f"expected a date or text, found the number {values[0].as_py()}. "
+                "Remedy: declare what it counts with DateParts(unit='s') (or ms, us, ns, m, d)",
+                item=0,
             )
         return _floor(values.to_numpy(zero_copy_only=False).astype(np.int64), leaf.unit)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
@@ -146,10 +144,6 @@ def as_minutes(values: pa.Array | list[Any], leaf: DateParts) -> np.ndarray:
     if not len(values):
         return _floor(np.zeros(0, np.int64), "m")
     raise EncodeError(f"expected a date or text, found {kind}", item=0)
-
-
-def _nothing() -> EncodeError:
-    return EncodeError("expected a date or text, found numbers")
 
 
 def _floor(ticks: np.ndarray, unit: str) -> np.ndarray:

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 EPSILON = 1e-5
+LIMIT = 1e18
+"""Larger values do not count: their squares would overflow float32, and the variance with them."""
 
 
 class Normalizer(nn.Module):
@@ -29,7 +31,8 @@ class Normalizer(nn.Module):
 
     @torch.no_grad()
     def update(self, values: torch.Tensor) -> None:
-        """Take in the finite values (m,) of one batch."""
+        """Take in the values (m,) of one batch; those past `LIMIT` are left out."""
+        values = values[values.abs() <= LIMIT]
         m = values.numel()
         if m == 0:
             return
@@ -40,7 +43,11 @@ class Normalizer(nn.Module):
             return
         total = self.count + m
         delta = batch_mean - self.mean
-        self.var.copy_((self.var * self.count + batch_var * m + delta**2 * self.count * m / total) / total)
+        var = (self.var * self.count + batch_var * m + delta**2 * self.count * m / total) / total
+        # Sums of large squares overflow; shares of them do not.
+        old, new = self.count / total, m / total
+        shares = self.var * old + batch_var * new + delta**2 * old * new
+        self.var.copy_(torch.where(var.isfinite(), var, shares))
         self.mean += delta * m / total
         self.count.copy_(total)
 

@@ -19,7 +19,7 @@ from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn
 from json2vec.enums import Tokens
 from json2vec.fields.counter import Counter, accuracy, masked_mean, state_loss
-from json2vec.fields.normalizer import EPSILON, Normalizer
+from json2vec.fields.normalizer import EPSILON, LIMIT, Normalizer
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import as_float64, scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
@@ -116,7 +116,7 @@ def loss(
     """Weighted cross entropy of the state, plus the objective over the valued slots in normalised units."""
     states = field.original_state.view_as(selected)
     truth = field.original_content["value"].view_as(selected)
-    valued = selected & (states == Tokens.valued) & truth.isfinite()
+    valued = selected & (states == Tokens.valued) & (truth.abs() <= LIMIT)
     truth = torch.where(valued, truth, 0.0)
     normalizer = embedder.normalizer
     if leaf.units == "normalized":

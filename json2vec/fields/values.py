@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +53,7 @@ def as_float64(column: LeafColumn) -> np.ndarray:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, (bool, int, float, str)):
+    if isinstance(value, (bool, int, float, str, decimal.Decimal, np.number, np.bool_)):
         return float(value)
     raise TypeError
 

@@ -27,6 +27,10 @@ from json2vec.schema import Leaf
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 
+LIMIT = 1e18
+"""Numbers are clamped to +- this, infinities among them: their squares still fit into float32."""
+
+
 class Vector(Leaf):
     """Options of a Vector field.
 
@@ -41,7 +45,7 @@ class Vector(Leaf):
 
 
 def encode(column: LeafColumn, leaf: Vector, vocabulary: Vocabulary) -> Arrays:
-    """float32 (slots, n_dim). Raises `EncodeError` for another length, a null, a NaN or text inside."""
+    """float32 (slots, n_dim), clamped. Raises `EncodeError` for another length, a null, a NaN or text inside."""
     values = column.values
     if isinstance(values, list):
         values = _as_lists(values)
@@ -63,8 +67,7 @@ def encode(column: LeafColumn, leaf: Vector, vocabulary: Vocabulary) -> Arrays:
     if missing.any():
         raise EncodeError("a null or NaN inside a vector", item=int(np.argmax(missing)) // leaf.n_dim)
     flat = pc.cast(numbers, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    with np.errstate(over="ignore"):
-        return {"value": scatter(column, flat.reshape(-1, leaf.n_dim).astype(np.float32))}
+    return {"value": scatter(column, flat.clip(-LIMIT, LIMIT).reshape(-1, leaf.n_dim).astype(np.float32))}
 
 
 def _as_lists(values: list) -> pa.Array:

@@ -121,6 +121,9 @@ def plain(values: pa.Array) -> pa.Array:
         return values
     if pa.types.is_nested(kind):
         raise EncodeError(f"expected a label (text, number or boolean), found {kind}", item=0)
+    if pa.types.is_timestamp(kind):
+        # Records spell times to the microsecond; columns of another unit must give the same labels.
+        values = pc.cast(values, pa.timestamp("us", kind.tz), safe=False)
     return pc.cast(values, pa.string())
 
 

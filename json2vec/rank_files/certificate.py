@@ -17,13 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from json2vec.data.snapshot import Snapshot
 from json2vec.errors import IncompletePredictions, VerificationFailed
 from json2vec.rank_files.commit import file_problem
 from json2vec.rank_files.manifest import MANIFEST_NAME, Manifest, read_manifest
 from json2vec.rank_files.merkle import LEAF, MerkleTree, leaf_hashes, path_ranges, root_of_path
 from json2vec.rank_files.plain_rows import row_from_json, row_to_json, type_from_json, type_to_json
-from json2vec.rank_files.reader import check_files
+from json2vec.rank_files.reader import check_files, read_snapshot
 from json2vec.row_hash import ROW_HASH, row_hash
 from json2vec.stores import Store, open_store
 
@@ -194,11 +193,13 @@ def check_proof(certificate: Certificate, proof: Proof, row: Mapping[str, Any] |
         path = []
     root = root_of_path(leaf, proof.index, certificate.rows, path)
     if root is None:
-        problems.append(f"the audit path has {len(proof.path)} hashes, which row {proof.index} of {certificate.rows} has not")
+        problems.append(
+            f"the audit path has {len(proof.path)} hashes, which row {proof.index} of {certificate.rows} has not"
+        )
     elif root.hex() != certificate.root:
         problems.append(
-            f"the row leads to the root {root.hex()[:16]}..., the certificate has {certificate.root[:16]}...: file, row, input "
-            "hash or a predicted value differs from what was certified"
+            f"the row leads to the root {root.hex()[:16]}..., the certificate has {certificate.root[:16]}...: file, "
+            "row, input hash or a predicted value differs from what was certified"
         )
     return problems
 
@@ -210,10 +211,10 @@ class _Folder:
         self.store = store
         self.manifest: Manifest = read_manifest(store)
         check_files(store, self.manifest)
-        self.snapshot = Snapshot.from_json(self.manifest.snapshot)
+        self.snapshot = read_snapshot(store, self.manifest)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """All rows in the order of the manifest. A file whose bytes are not the manifest's is an error before its rows."""
+        """All rows in the order of the manifest, once every file's bytes are known to be the manifest's."""
         for file in (*self.manifest.files, *self.manifest.rejected):
             with self.store.open(file.path) as handle:
                 digest = sha256()
@@ -325,5 +326,3 @@ def _canonical(document: BaseModel) -> bytes:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 24 else text[:16] + "..."
-
-

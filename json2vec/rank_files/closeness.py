@@ -64,17 +64,20 @@ def _tied(stored: dict[str, Any], again: dict[str, Any], tolerance: float) -> bo
 
 
 def _tied_slot(one: dict[str, Any], other: dict[str, Any], tolerance: float) -> bool:
-    listed = {item["label"]: item["probability"] for item in other["topk"] or []}
+    # Damaged files may hold nulls where the writer leaves none.
+    listed = {
+        item["label"]: item["probability"] for item in other["topk"] or [] if item and item["probability"] is not None
+    }
     # A label that only `one` lists was beaten, at best narrowly, by the last that `other` lists.
     last = min(listed.values(), default=None)
     for item in one["topk"] or []:
-        expected = listed.get(item["label"], last)
-        if expected is None or abs(item["probability"] - expected) > tolerance * (1 + abs(expected)):
+        if item is None or not _near(item["probability"], listed.get(item["label"], last), tolerance):
             return False
-    if one["value"] == other["value"]:
-        return True
-    expected = listed.get(str(one["value"]))
-    return expected is not None and abs(one["probability"] - expected) <= tolerance * (1 + abs(expected))
+    return one["value"] == other["value"] or _near(one["probability"], listed.get(str(one["value"])), tolerance)
+
+
+def _near(one: float | None, other: float | None, tolerance: float) -> bool:
+    return one is not None and other is not None and abs(one - other) <= tolerance * (1 + abs(other))
 
 
 def _is_list(kind: pa.DataType) -> bool:

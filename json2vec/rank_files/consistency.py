@@ -1,8 +1,8 @@
 """Does a manifest agree with itself, with the plan it names, and with the markers of its ranks?
 
-What no rank file can tell (how many ranks there were, which rows each file accounts for, when the last one ended) stands
-twice, in the manifest and in the markers, and much of it follows from the plan. A folder in which two places disagree
-was changed after its commit.
+What no rank file can tell (how many ranks there were, which rows each file accounts for, when the last one ended)
+stands twice, in the manifest and in the markers, and much of it follows from the plan. A folder in which two places
+disagree was changed after its commit.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from json2vec.rank_files.closeness import TOLERANCE, far
 from json2vec.rank_files.inputs import unequal_rows
 from json2vec.rank_files.manifest import Manifest, RankedFile, read_manifest
 from json2vec.rank_files.plain_rows import row_to_json
+from json2vec.rank_files.reader import read_snapshot
 from json2vec.stores import Store, open_store
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def explain(
     """
     store = open_store(path, storage_options)
     manifest = read_manifest(store)
-    snapshot = Snapshot.from_json(manifest.snapshot)
+    snapshot = read_snapshot(store, manifest)
     plan_row = _plan_row(snapshot, row)
     story = Explanation(f"{row} (plan row {plan_row} of {snapshot.rows}) in {store.uri()}")
     story.facts += [
@@ -113,8 +114,8 @@ def _plan_row(snapshot: Snapshot, row: RowName) -> int:
     paths = snapshot.files["path"].to_pylist()
     if row.file not in paths:
         raise VerificationFailed(
-            f"{row.file!r} is none of the snapshot's {len(paths)} files below {snapshot.root}; the first are {paths[:3]}. "
-            "Remedy: name the file relative to that root"
+            f"{row.file!r} is none of the snapshot's {len(paths)} files below {snapshot.root}; the first are "
+            f"{paths[:3]}. Remedy: name the file relative to that root"
         )
     file = paths.index(row.file)
     rows = int(snapshot.starts[file + 1] - snapshot.starts[file])
@@ -192,8 +193,8 @@ def _source(snapshot: Snapshot, inputs: Any, options: dict[str, Any] | None, sto
 
 def _read_one(snapshot: Snapshot, source: Any, plan_row: int, preprocessor: Any, *, check: bool) -> RowBatch:
     ranges = ((plan_row, plan_row + 1),)
-    batches = read_rows(snapshot, source, ranges, batch_size=1 << 20, preprocessor=preprocessor, on_bad_row="quarantine",
-                        check=check)  # fmt: skip
+    batches = read_rows(snapshot, source, ranges, batch_size=1 << 20, preprocessor=preprocessor,
+                        on_bad_row="quarantine", check=check)  # fmt: skip
     return next(iter(batches))
 
 
@@ -228,8 +229,8 @@ def _processors(manifest: Manifest, preprocessor: Any, postprocessor: Any, trust
 
 
 def _replay(
-    stored: pa.RecordBatch, snapshot: Snapshot, source: Any, plan_row: int, row: RowName, model: Any, manifest: Manifest,
-    processors: dict[str, Any], trusted: Iterable[str], check: bool, story: Explanation,
+    stored: pa.RecordBatch, snapshot: Snapshot, source: Any, plan_row: int, row: RowName, model: Any,
+    manifest: Manifest, processors: dict[str, Any], trusted: Iterable[str], check: bool, story: Explanation,
 ) -> None:  # fmt: skip
     from json2vec.model import Model
     from json2vec.rank_files.replay import predict_columns, tolerance_of

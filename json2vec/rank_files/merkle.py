@@ -1,9 +1,9 @@
 """Merkle trees over SHA-256 as RFC 6962 defines them, for streams of leaves: memory grows with the logarithm of rows.
 
-    leaf  = SHA-256(0x00 || bytes)
-    node  = SHA-256(0x01 || left || right)
-    tree  of n > 1 leaves: node(tree of the first k, tree of the rest), k the largest power of two below n
-    empty = SHA-256 of nothing
+leaf  = SHA-256(0x00 || bytes)
+node  = SHA-256(0x01 || left || right)
+tree  of n > 1 leaves: node(tree of the first k, tree of the rest), k the largest power of two below n
+empty = SHA-256 of nothing
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def payload_columns(result: Mapping[str, Any], rows: int, kind: pa.StructType, r
 def _type_of(value: Mapping[str, Any], rows: int, path: str, known: pa.DataType | None) -> pa.StructType:
     fields = []
     for key, child in value.items():
-        before = known.field(str(key)).type if isinstance(known, pa.StructType) and str(key) in known.names else None
+        index = known.get_field_index(str(key)) if known is not None and pa.types.is_struct(known) else -1
+        before = known.field(index).type if known is not None and index >= 0 else None
         where = f"{path}[{str(key)!r}]"
         if isinstance(child, Mapping):
             kind: pa.DataType = _type_of(child, rows, where, before)

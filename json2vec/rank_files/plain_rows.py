@@ -13,8 +13,8 @@ import pyarrow as pa
 def row_to_json(value: pa.Scalar) -> Any:
     """Plain JSON values of one Arrow value.
 
-    NaN and infinities become "nan", "inf" and "-inf", bytes base64, decimals text, times the integer that Arrow stores, a
-    map the list of its entries.
+    NaN and infinities become "nan", "inf" and "-inf", bytes base64, decimals text, times the integer that Arrow stores,
+    a map the list of its entries.
     """
     kind: Any = value.type
     scalar: Any = value
@@ -50,7 +50,9 @@ def row_from_json(value: Any, kind: Any) -> Any:
             raise KeyError(f"{sorted(unknown)} are not in {kind}")
         return {one.name: row_from_json(value.get(one.name), one.type) for one in kind}
     if pa.types.is_map(kind):
-        return [(row_from_json(one["key"], kind.key_type), row_from_json(one["value"], kind.item_type)) for one in value]
+        return [
+            (row_from_json(one["key"], kind.key_type), row_from_json(one["value"], kind.item_type)) for one in value
+        ]
     if pa.types.is_nested(kind):
         return [row_from_json(item, kind.value_type) for item in value]
     if pa.types.is_floating(kind):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
+from json2vec.data.snapshot import Snapshot
 from json2vec.errors import IncompletePredictions
 from json2vec.rank_files.commit import read_footer
-from json2vec.rank_files.manifest import Manifest, parse_name, read_manifest
+from json2vec.rank_files.manifest import MANIFEST_NAME, Manifest, parse_name, read_manifest
 from json2vec.stores import Store, open_store
 
 if TYPE_CHECKING:
@@ -59,6 +62,21 @@ def check_files(store: Store, manifest: Manifest) -> None:
             f"{manifest.rows} rows. Remedy: predict again, or restore the files",
             ranks=sorted(problems),
         )
+
+
+def read_snapshot(store: Store, manifest: Manifest) -> Snapshot:
+    """The input snapshot that a manifest holds.
+
+    Raises:
+        IncompletePredictions: it cannot be parsed: the manifest was damaged.
+    """
+    try:
+        return Snapshot.from_json(manifest.snapshot)
+    except (KeyError, TypeError, ValueError, OSError, OverflowError, pa.ArrowException) as exc:
+        raise IncompletePredictions(
+            f"{store.uri(MANIFEST_NAME)} holds a snapshot that cannot be read: {type(exc).__name__}: {exc}. "
+            "Remedy: restore the manifest, or predict again"
+        ) from exc
 
 
 def _refuse_single(path: str, storage_options: dict[str, Any] | None) -> None:

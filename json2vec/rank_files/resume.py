@@ -23,7 +23,7 @@ from typing import Any
 from json2vec.errors import IncompletePredictions
 from json2vec.rank_files.commit import file_problem, library_versions
 from json2vec.rank_files.journal import read_segments, write_adopted
-from json2vec.rank_files.manifest import SealedFile, Segment, Span, adopted_name, merge_spans
+from json2vec.rank_files.manifest import SealedFile, Segment, Span, adopted_name, merge_spans, parse_name
 from json2vec.row_hash import ROW_HASH
 from json2vec.stores import LocalStore, file_sha256, sync_folder
 
@@ -204,6 +204,8 @@ def _adopt(folder: Path, number: int, found: Found) -> Segment | str:
         for part, file in files.items():
             if file is None:
                 continue
+            if parse_name(file.path) is None:  # a journal cannot make us touch files elsewhere
+                raise OSError(f"{file.path!r} is no name of a rank file")
             made.append(folder / adopted_name(number, rejected=part == "rejected"))
             _link(found.folder / file.path, made[-1])
             files[part] = SealedFile(**{**dict(file), "path": made[-1].name})

@@ -28,6 +28,7 @@ from json2vec.rank_files.foreign import foreign_findings
 from json2vec.rank_files.inputs import InputCheck, SourceRows
 from json2vec.rank_files.layout import REJECTED_SCHEMA, SOURCE_STORED, schema_digest, stored_type
 from json2vec.rank_files.manifest import Manifest, RankedFile, marker_name, parse_name, read_manifest
+from json2vec.rank_files.reader import read_snapshot
 from json2vec.rank_files.values import ValueCheck
 from json2vec.stores import Store, open_store
 
@@ -82,8 +83,8 @@ def verify_predictions(
         model = Model.load(os.fspath(model), trusted_modules=list(trusted_modules))
     try:
         manifest = read_manifest(store)
-        snapshot = Snapshot.from_json(manifest.snapshot)
-    except (IncompletePredictions, KeyError, ValueError, pa.ArrowException) as exc:
+        snapshot = read_snapshot(store, manifest)
+    except IncompletePredictions as exc:
         rows, findings = foreign_findings(store, exc, inputs, storage_options)
         return Report(store.uri(), rows, findings, time.monotonic() - started, required)
     check = _Verification(store, manifest, snapshot, model)

@@ -55,7 +55,8 @@ class Writer(BasePredictionWriter):
             default: what it returns for the snapshot's first batch.
         commit_timeout_s: seconds that rank 0 waits at the end for the other ranks.
         max_rejected: how many rows may be quarantined (``on_bad_row="quarantine"``) before the prediction fails: a
-            share of all input rows as a float from 0.0 to 1.0, or a number of rows as an int. Dropped rows do not count.
+            share of all input rows as a float from 0.0 to 1.0, or a number of rows as an int. Dropped rows do not
+            count.
         settings_digest: digest of all that can change a prediction (`json2vec.rank_files.resume.settings_digest`); with
             it every sealed segment is noted in ``rank-N.segments.jsonl``, for a later attempt to adopt.
 

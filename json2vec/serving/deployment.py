@@ -52,6 +52,9 @@ except ModuleNotFoundError as exc:
         f"json2vec.Deployment needs {exc.name}. Remedy: pip install json2vec-dagster[serving]", name=exc.name
     ) from exc
 
+# Seconds. A worker answers its supervisor only after importing torch; with uvicorn's 5 it may be killed for ever.
+_STARTUP_S = 120
+
 
 class Deployment:
     """Serves a model.
@@ -143,8 +146,8 @@ class Deployment:
             ProcessorError: another preprocessor than in training, with ``strict_preprocessor``.
         """
         predictor = Predictor(
-            self._ready_model(), preprocessor=self.preprocessor, postprocessor=self.postprocessor,
-            reconstruct=self.reconstruct,
+            self._loaded_model().to(_device(self.settings.accelerator)).eval(),
+            preprocessor=self.preprocessor, postprocessor=self.postprocessor, reconstruct=self.reconstruct,
         )  # fmt: skip
         chosen = self.settings
         batcher = Batcher(
@@ -157,7 +160,7 @@ class Deployment:
         """Serve until interrupted.
 
         Raises:
-            SchemaError: several workers, and something that cannot be handed to another process.
+            SchemaError: several workers, and something that cannot be handed to another process; and what `app` raises.
         """
         chosen = self.settings
         common: dict[str, Any] = {"host": chosen.host, "port": chosen.port, "log_level": chosen.log_level}
@@ -165,7 +168,12 @@ class Deployment:
             uvicorn.run(self.app(), **common)
             return
         self._check_transferable()
-        config = uvicorn.Config(self.app, factory=True, workers=chosen.workers, **common)
+        # What would fail in every worker, and start it again for ever, fails here once.
+        self._loaded_model().written(self.reconstruct)
+        _device(chosen.accelerator)
+        config = uvicorn.Config(
+            self.app, factory=True, workers=chosen.workers, timeout_worker_healthcheck=_STARTUP_S, **common
+        )
         Multiprocess(config, sockets=[config.bind_socket()]).run()
 
     def _check_transferable(self) -> None:
@@ -178,12 +186,12 @@ class Deployment:
                     "define it at the top of a module, or use workers=1"
                 ) from exc
 
-    def _ready_model(self) -> Model:
+    def _loaded_model(self) -> Model:
         model = self.model
         if model is None:
             model = Model.load(self.settings.checkpoint, trusted_modules=self.trusted_modules)
         self._compare_preprocessor(model)
-        return model.to(_device(self.settings.accelerator)).eval()
+        return model
 
     def _compare_preprocessor(self, model: Model) -> None:
         message = preprocessor_mismatch(model.preprocessor_fingerprint, self.preprocessor, "Deployment")

@@ -11,9 +11,12 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 def station(root: str, checkpoint: str):
     import conftest as faults  # type: ignore[import-not-found]
+
     from j2v_dagster.launchers.torchrun import TorchrunLauncher
 
-    return faults.Station(Path(root), Path(checkpoint), TorchrunLauncher(grace_s=2.0), {"preprocessor": "injected:hurt"})
+    return faults.Station(
+        Path(root), Path(checkpoint), TorchrunLauncher(grace_s=2.0), {"preprocessor": "injected:hurt"}
+    )
 
 
 if __name__ == "__main__":

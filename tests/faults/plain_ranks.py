@@ -1,6 +1,6 @@
 """One rank of a plain `trainer.predict` with `Writer`: as a program under torchrun, or as a function in a process.
 
-    torchrun ... plain_ranks.py CHECKPOINT INPUTS OUTPUT
+torchrun ... plain_ranks.py CHECKPOINT INPUTS OUTPUT
 """
 
 from __future__ import annotations

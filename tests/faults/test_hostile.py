@@ -63,7 +63,22 @@ def test_28_half_a_checkpoint(station, checkpoint, tmp_path) -> None:
     assert station.table() == before
 
 
-HOSTILE = ["../x", "..", ".", "a/b", "/etc", "%2e%2e", "..%2fx", "a\\b", "x" * 150, "ü" * 90, "'; --", "a\nb", "-rf", "{partition}"]
+HOSTILE = [
+    "../x",
+    "..",
+    ".",
+    "a/b",
+    "/etc",
+    "%2e%2e",
+    "..%2fx",
+    "a\\b",
+    "x" * 150,
+    "ü" * 90,
+    "'; --",
+    "a\nb",
+    "-rf",
+    "{partition}",
+]
 
 
 @pytest.mark.parametrize("key", HOSTILE)
@@ -99,7 +114,11 @@ def test_29_a_hostile_partition_runs_inside_its_root(station) -> None:
 
 
 def test_30_sql_in_names_and_keys(station) -> None:
-    table, column, key = 't"; drop table predictions;--', 'c"; drop table predictions;--', "o'x'; drop table predictions;--"
+    table, column, key = (
+        't"; drop table predictions;--',
+        'c"; drop table predictions;--',
+        "o'x'; drop table predictions;--",
+    )
     options = {
         "partitions": {"kind": "static", "keys": [key]},
         "table": table,
@@ -116,6 +135,9 @@ def test_30_sql_in_names_and_keys(station) -> None:
         assert result.success
     assert station.table() == before, "the other table is still there, untouched"
     with duckdb.connect(str(station.root / "warehouse.duckdb"), read_only=True) as connection:
-        assert connection.execute("select table_name from duckdb_tables() order by 1").fetchall() == [("predictions",), (table,)]
+        assert connection.execute("select table_name from duckdb_tables() order by 1").fetchall() == [
+            ("predictions",),
+            (table,),
+        ]
         quoted = table.replace('"', '""')
         assert connection.execute(f'select count(*), min("p""x") from "{quoted}"').fetchall() == [(12, key)]

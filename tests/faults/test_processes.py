@@ -110,7 +110,8 @@ LOAD = """
 import os, signal, sys
 import pyarrow as pa
 from j2v_dagster.warehouse.duckdb import DuckDBWarehouse
-table = pa.table({"request_id": ["new"] * 4000, "label": ["x"] * 4000, "probability": pa.array([0.5] * 4000, pa.float32())})
+probability = pa.array([0.5] * 4000, pa.float32())
+table = pa.table({"request_id": ["new"] * 4000, "label": ["x"] * 4000, "probability": probability})
 def batches():
     for index, batch in enumerate(table.to_batches(max_chunksize=1000)):
         if index == 2:
@@ -153,7 +154,9 @@ mutation ($job: String!, $location: String!, $repository: String!, $partition: S
 }
 """
 WHERE = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }"
-TERMINATE = "mutation ($run: String!) { terminateRun(runId: $run) { __typename ... on TerminateRunFailure { message } } }"
+TERMINATE = (
+    "mutation ($run: String!) { terminateRun(runId: $run) { __typename ... on TerminateRunFailure { message } } }"
+)
 STATUS = "query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
 
 
@@ -163,9 +166,15 @@ def test_32_a_run_cancelled_in_the_ui(station, checkpoint, tmp_path) -> None:
     faults.arm("hang on rank 1")
     home, port = tmp_path / "home", free_port()
     home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    # The queue needs the daemon; everything else is as it comes.
+    (home / "dagster.yaml").write_text(
+        "telemetry:\n  enabled: false\n"
+        "run_coordinator:\n  module: dagster._core.run_coordinator\n  class: DefaultRunCoordinator\n"
+    )
     (tmp_path / "defs.py").write_text(
-        DEFINITIONS.format(here=str(HERE), repository=str(HERE.parents[1]), root=str(tmp_path), checkpoint=str(checkpoint))
+        DEFINITIONS.format(
+            here=str(HERE), repository=str(HERE.parents[1]), root=str(tmp_path), checkpoint=str(checkpoint)
+        )
     )
 
     def ask(query: str, **variables: str) -> Any:

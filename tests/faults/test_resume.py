@@ -125,3 +125,34 @@ def test_an_attempt_that_its_checks_refused_is_not_adopted(dying) -> None:
     again = dying.run()
     assert again.success, again.errors
     assert predicted_rows(dying.attempts[-1]) == sum(SIZES)
+
+
+class DeadBeforeCommit:
+    """A launcher whose ranks end well, and whose run then dies before it commits."""
+
+    def __init__(self, launcher) -> None:
+        self._launcher = launcher
+
+    def submit(self, job_path: str, *, ranks: int, log_folder: str) -> str:
+        return self._launcher.submit(job_path, ranks=ranks, log_folder=log_folder)
+
+    def status(self, handle: str):
+        status = self._launcher.status(handle)
+        if status.state == "succeeded":
+            raise SystemError("the run died here")
+        return status
+
+    def logs(self, handle: str, *, since: dict[int, int]):
+        return self._launcher.logs(handle, since=since)
+
+    def cancel(self, handle: str) -> None:
+        self._launcher.cancel(handle)
+
+
+def test_03_an_attempt_that_was_whole_but_not_committed_is_adopted_as_it_is(dying) -> None:
+    failed = dying.run(only=PREDICT, launcher=DeadBeforeCommit(dying.launcher))
+    assert "the run died here" in failed.errors
+    again = dying.run(ranks=2)
+    assert again.success, again.errors
+    assert predicted_rows(dying.attempts[-1]) == 0
+    assert [row[1] for row in dying.table()] == dying.expected_ids()

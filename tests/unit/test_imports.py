@@ -15,7 +15,7 @@ ROOT = Path(json2vec.__file__).parent
 FLOORS = [
     {"address", "enums", "errors", "factories", "memory", "ranks"},
     {"s3", "stores"},
-    {"queries"},
+    {"queries", "options"},
     {"schema", "selectors", "editing"},
     {"columns", "row_hash", "batch", "processors", "nn"},
     {"fields"},

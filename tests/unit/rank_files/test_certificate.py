@@ -101,7 +101,9 @@ def test_a_changed_folder_fails(write: Any, swap: Any) -> None:
         check_certificate(certificate, folder.path)
 
 
-@pytest.mark.parametrize("name", [RowName("a.parquet", 0), RowName("sub/c.parquet", 30), RowName("sub/d ü#.parquet", 20)])
+@pytest.mark.parametrize(
+    "name", [RowName("a.parquet", 0), RowName("sub/c.parquet", 30), RowName("sub/d ü#.parquet", 20)]
+)
 def test_a_row_is_proven_alone(write: Any, tmp_path: Path, name: RowName) -> None:
     folder = write(ranks=2)
     certificate, proof = certify(folder.path, row=name)

@@ -109,7 +109,7 @@ def test_without_quarantine_a_bad_row_is_an_error_that_names_it(model: Any, pois
 def test_more_than_max_rejected_fails_and_commits_nothing(
     model: Any, poisoned: Path, tmp_path: Path, limit: float, allowed: int
 ) -> None:
-    message = rf"of 200 input rows were quarantined; max_rejected={limit!r} allows {allowed}\. First: \w\.ndjson, row \d+: "
+    message = rf"of 200 input rows were quarantined; max_rejected={limit!r} allows {allowed}\. First: \w\.ndjson, row "
     with pytest.raises(IncompletePredictions, match=message + ".*Remedy: mend these rows, or raise max") as error:
         predict(model, poisoned, tmp_path / "out", max_rejected=limit)
     assert error.value.ranks == (0,)

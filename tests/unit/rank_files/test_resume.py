@@ -197,6 +197,17 @@ def test_other_settings_or_inputs_adopt_nothing(partition: Partition, options: A
     assert not list((partition.root / "a2").iterdir())
 
 
+def test_a_journal_cannot_name_files_elsewhere(partition: Partition) -> None:
+    partition.predict("a1", 1)
+    journal = partition.root / "a1" / "rank-0.segments.jsonl"
+    outside = partition.root / "outside.parquet"
+    outside.write_bytes((partition.root / "a1" / "rank-0.0.parquet").read_bytes())
+    journal.write_text(journal.read_text().replace("rank-0.0.parquet", "../outside.parquet"))
+    found = partition.resume("a2", ["a1"])
+    assert "is no name of a rank file" in found.refused[0]
+    assert found.intervals == ((0, 16),)
+
+
 def test_a_line_that_was_cut_short_ends_its_journal(partition: Partition) -> None:
     partition.predict("a1", 1)
     journal = partition.root / "a1" / "rank-0.segments.jsonl"

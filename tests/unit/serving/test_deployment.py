@@ -327,6 +327,11 @@ def test_a_deployment_travels_to_another_process_or_says_why_not(tmp_path: Path)
         made.postprocess(lambda context, predictions: None).serve()
 
 
+def test_several_workers_of_a_missing_checkpoint_fail_once(tmp_path: Path) -> None:
+    with pytest.raises(j2v.CheckpointError, match=r"absent\.ckpt does not exist"):
+        j2v.Deployment(tmp_path / "absent.ckpt", workers=2).serve()
+
+
 def test_a_missing_extra_names_the_remedy() -> None:
     code = "import sys; sys.modules['fastapi'] = None; import json2vec; json2vec.Deployment"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
