@@ -99,14 +99,15 @@ def verify_once(checkpoint: Path, folder: Path, runs: int, sample: int) -> dict[
     common.set_library_threads()
     model = j2v.Model.load(checkpoint)
     before = common.peak_rss_mib()
-    seconds = []
+    seconds, cpu = [], []
     for _ in range(runs):
-        start = time.perf_counter()
+        start, spent = time.perf_counter(), time.process_time()
         report = j2v.verify_predictions(folder, model=model, sample=sample)
         seconds.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - spent)
         assert report.passed, report.summary()
     peak = common.peak_rss_mib()
-    return {"seconds": seconds, "peak_mib": peak, "grown_mib": peak - before, "rows": report.rows}
+    return {"seconds": seconds, "cpu_seconds": cpu, "peak_mib": peak, "grown_mib": peak - before, "rows": report.rows}
 
 
 def in_process(*arguments: object) -> dict[str, Any]:
@@ -136,7 +137,9 @@ def measure_speed(sizes: list[int], runs: int) -> list[dict[str, Any]]:
                 write_repeated(root / f"in-{size}", root / f"out-{first}", root / f"out-{size}")
             base = in_process(checkpoint, root / f"out-{size}", runs, 0)
             seconds = common.spread(base["seconds"])
+            cpu = common.spread(base["cpu_seconds"])
             result = {"rows": size, "rows_per_s": round(size / seconds["median"]), "seconds": seconds,
+                      "rows_per_cpu_s": round(size / cpu["median"]), "cpu_seconds": cpu,
                       "peak_mib": round(base["peak_mib"]), "grown_mib": round(base["grown_mib"])}  # fmt: skip
             if size == first:
                 replayed = in_process(checkpoint, root / f"out-{size}", runs, 64)
@@ -175,8 +178,8 @@ def main() -> None:
                               "versions": common.versions("torch", "polars", "pyarrow", "numpy")}  # fmt: skip
     if arguments.rows:
         result["speed"] = measure_speed(arguments.rows, arguments.runs)
-        header = ["rows", "rows/s", "peak MiB", "share of predict"]
-        rows = [[f"{one['rows']:,}", f"{one['rows_per_s']:,}", one["peak_mib"],
+        header = ["rows", "rows/s", "rows/CPU s", "peak MiB", "share of predict"]
+        rows = [[f"{one['rows']:,}", f"{one['rows_per_s']:,}", f"{one['rows_per_cpu_s']:,}", one["peak_mib"],
                  f"{one['share_of_predict']:.1%}" if "share_of_predict" in one else ""]
                 for one in result["speed"]]  # fmt: skip
         print(common.table(header, rows))

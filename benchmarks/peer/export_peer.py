@@ -1,17 +1,26 @@
-"""Export a checkpoint of PyPI json2vec (0.4.9 to 0.4.11) as plain data that `json2vec.Model.from_exported` reads.
+"""Export a checkpoint of PyPI json2vec (0.4.9 to 0.4.11) as plain data that our `json2vec.Model.from_exported` reads.
 
-Runs where the peer is installed:
+1. Copy this file to where PyPI json2vec is installed. It needs nothing else of this project, only `safetensors`
+   (`pip install safetensors`).
+2. There, export the checkpoint, one of `model.save(...)` or of Lightning:
 
-    python export_peer.py model.ckpt exported/
+       python export_peer.py CHECKPOINT FOLDER
 
-Writes schema.json (the schema tree, in the names of 0.4.11), weights.safetensors (the state dict) and vocabularies.json
-(the ordered vocabularies). Nothing in the folder runs code when it is read.
+3. Copy the folder to where our json2vec is installed, and load it:
+
+       model = json2vec.Model.from_exported("FOLDER")
+       model.save("model.ckpt")
+
+The folder, which is made if need be, gets schema.json (the schema tree, in the names of 0.4.11), weights.safetensors
+(the state dict) and vocabularies.json (the labels of Category and Set fields, in order). Nothing in it runs code when
+it is read; PyPI json2vec, though, unpickles the checkpoint, so export only checkpoints that you trust.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +76,26 @@ def export_model(model: Any, folder: str | Path) -> Path:
     return target
 
 
-def main() -> None:
-    if len(sys.argv) != 3:
-        raise SystemExit("usage: python export_peer.py CHECKPOINT FOLDER")
+def export_checkpoint(checkpoint: str | Path, folder: str | Path) -> Path:
+    """Load a checkpoint with the peer and write its three files into `folder`."""
     import json2vec
 
-    folder = export_model(json2vec.Model.load(sys.argv[1]), sys.argv[2])
-    print(f"exported {sys.argv[1]} to {folder}: {', '.join(FILES)}")
+    return export_model(json2vec.Model.load(Path(checkpoint)), folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a checkpoint of PyPI json2vec")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where to write schema, weights and vocabularies")
+    arguments = parser.parse_args()
+    if not arguments.checkpoint.is_file():
+        parser.error(f"{arguments.checkpoint} is no file; expected a checkpoint of PyPI json2vec")
+    try:
+        version = metadata.version("json2vec")
+    except metadata.PackageNotFoundError:
+        parser.error("PyPI json2vec is not installed here. Remedy: run this where the model was trained")
+    folder = export_checkpoint(arguments.checkpoint, arguments.folder)
+    print(f"exported {arguments.checkpoint} (json2vec {version}) to {folder}: {', '.join(FILES)}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from json2vec.data.snapshot import Snapshot
 from json2vec.rank_files.findings import MAX_EXAMPLES, Finding
@@ -34,6 +35,10 @@ class Locator:
         """
         names, rows = (source.column(name) if isinstance(source, pa.RecordBatch) else source.field(name)
                        for name in ("file", "row"))  # fmt: skip
+        if not isinstance(names, pa.DictionaryArray) and (one := self._only_file(names)) is not None:
+            row = rows.fill_null(-1).to_numpy(zero_copy_only=False)
+            first, stop = self._starts[one], self._starts[one + 1]
+            return np.where((row >= 0) & (row < stop - first), first + row, -1)
         encoded = names if isinstance(names, pa.DictionaryArray) else names.dictionary_encode()
         known = np.array([self._index.get(name, -1) for name in encoded.dictionary.to_pylist()] + [-1], np.int64)
         file = known[encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
@@ -41,6 +46,14 @@ class Locator:
         first = self._starts[file]
         inside = (file >= 0) & (row >= 0) & (row < self._starts[file + 1] - first)
         return np.where(inside, first + row, -1)
+
+    def _only_file(self, names: pa.Array) -> int | None:
+        """The number of the one file that all ``names`` name, or None: most batches are of one, and to compare is
+        cheaper than to encode."""
+        if not len(names) or names.null_count:
+            return None
+        same = pc.call_function("all", [pc.call_function("equal", [names, names[0]])]).as_py()
+        return self._index.get(names[0].as_py()) if same else None
 
     def name(self, row: int) -> str:
         """A plan row number as file and row, for messages."""

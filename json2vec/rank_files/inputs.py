@@ -65,7 +65,10 @@ class SourceRows:
             stream = self._reach(int(wanted[done]))
             assert stream.chunk is not None
             stop = done + int(np.searchsorted(wanted[done:], stream.next))
-            if len(stream.rows):
+            if len(stream.rows) and stream.next - stream.rows[0] == len(stream.rows):
+                # The batch holds every row from its first to its last: nothing to search for.
+                index = np.maximum(wanted[done:stop] - stream.rows[0], -1)
+            elif len(stream.rows):
                 index = np.minimum(np.searchsorted(stream.rows, wanted[done:stop]), len(stream.rows) - 1)
                 index = np.where(stream.rows[index] == wanted[done:stop], index, -1)
             else:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(model.save(tmp_path_factory.mktemp("model") / "model.ckpt"))
 
 
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
 class Case:
     """One pipeline in a folder of its own, and an instance."""
 
-    def __init__(self, root: Path, checkpoint: Path, **options: Any) -> None:
+    def __init__(self, root: Path, checkpoint: Path, instance: dg.DagsterInstance, **options: Any) -> None:
         self.root = root
-        self.instance = dg.DagsterInstance.ephemeral()
+        self.instance = instance
         settings: dict[str, Any] = {
             "name": "shop", "inputs": str(root / "shards"), "partitions": {"kind": "static", "keys": ["d1", "d2"]},
             "checkpoint": str(checkpoint), "output": str(root / "out"), "warehouse": str(root / "w.duckdb"),
@@ -101,10 +108,10 @@ def metadata(case: Case, role: str) -> dict[str, Any]:
     return {name: value.value for name, value in event.asset_materialization.metadata.items()}
 
 
-def test_two_ranks_end_in_a_proven_table(tmp_path: Path, checkpoint: Path) -> None:
+def test_two_ranks_end_in_a_proven_table(tmp_path: Path, checkpoint: Path, instance: dg.DagsterInstance) -> None:
     write_shard(tmp_path, "d1", "a.parquet", 0, 7)
     write_shard(tmp_path, "d1", "b.parquet", 7, 4)
-    case = Case(tmp_path, checkpoint)
+    case = Case(tmp_path, checkpoint, instance)
     first = case.run()
     assert first.success, error_of(first)
     assert checks_of(first) == dict.fromkeys(CHECKS, True)
@@ -197,7 +204,9 @@ def run_checks(case: Case) -> dg.ExecuteInProcessResult:
 
 
 @pytest.mark.faults
-def test_a_rank_that_raises_fails_the_run_and_nothing_is_loaded(tmp_path: Path, checkpoint: Path) -> None:
+def test_a_rank_that_raises_fails_the_run_and_nothing_is_loaded(
+    tmp_path: Path, checkpoint: Path, instance: dg.DagsterInstance
+) -> None:
     write_shard(tmp_path, "d1", "a.parquet", 0, 6)
     (tmp_path / "d1bad").mkdir()
     schema = pa.schema([("id", pa.string()), ("amount", pa.string()), ("merchant", pa.string())])
@@ -206,7 +215,7 @@ def test_a_rank_that_raises_fails_the_run_and_nothing_is_loaded(tmp_path: Path, 
     for path in folder.iterdir():
         path.unlink()
     pq.write_table(pa.Table.from_pylist(bad, schema=schema), folder / "bad.parquet")
-    case = Case(tmp_path, checkpoint)
+    case = Case(tmp_path, checkpoint, instance)
     failed = case.run()
     assert not failed.success
     message = error_of(failed)
@@ -220,9 +229,11 @@ def test_a_rank_that_raises_fails_the_run_and_nothing_is_loaded(tmp_path: Path, 
     assert case.output.current() is None
 
 
-def test_a_missing_snapshot_or_checkpoint_is_said_before_anything_starts(tmp_path: Path) -> None:
+def test_a_missing_snapshot_or_checkpoint_is_said_before_anything_starts(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     write_shard(tmp_path, "d1", "a.parquet", 0, 2)
-    case = Case(tmp_path, tmp_path / "absent.ckpt")
+    case = Case(tmp_path, tmp_path / "absent.ckpt", instance)
     assert "materialize shop/input_shards" in error_of(case.run("prediction_rank_files"))
     assert "absent.ckpt" in error_of(case.run("model_checkpoint"))
     assert case.run("input_shards").success

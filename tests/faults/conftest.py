@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,19 +150,20 @@ class Station:
 
 
 @pytest.fixture
-def station(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Station:
+def station(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Station]:
     """A pipeline whose table holds a first, good version of the partition; new shards lie ready."""
     fault = tmp_path / "armed"
     monkeypatch.setenv("J2V_FAULT", str(fault))
     paths = [str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    station = Station(tmp_path, checkpoint, ForkServerLauncher())
-    station.write_shards(seed=1)
-    first = station.run()
-    assert first.success, first.errors
-    assert [row[1] for row in station.table()] == station.expected_ids()
-    station.write_shards(seed=2)
-    return station
+    with dg.DagsterInstance.ephemeral() as instance:
+        station = Station(tmp_path, checkpoint, ForkServerLauncher(), instance=instance)
+        station.write_shards(seed=1)
+        first = station.run()
+        assert first.success, first.errors
+        assert [row[1] for row in station.table()] == station.expected_ids()
+        station.write_shards(seed=2)
+        yield station
 
 
 def arm(fault: str) -> None:
