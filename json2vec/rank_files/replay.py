@@ -6,13 +6,14 @@ The only part of verification that needs torch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from json2vec.batch import RowBatch
+from json2vec.address import Address
+from json2vec.batch import SOURCE_TYPE, RowBatch
 from json2vec.data.readers import read_rows
 from json2vec.data.snapshot import Snapshot
 from json2vec.errors import Json2VecError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from json2vec.model import Model
 
 _EXPECTED = "stored predictions equal to those predicted again from the source rows"
+_PLAIN_SOURCE = pa.struct([pa.field("file", pa.string()), *list(SOURCE_TYPE)[1:]])
 
 
 def tolerance_of(precision: str | None, device: str | None) -> float:
@@ -45,6 +47,47 @@ def sample_positions(rows: int, sample: int | None, seed: str) -> np.ndarray:
         return np.arange(rows, dtype=np.int64)
     entropy = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little")
     return np.sort(np.random.default_rng(entropy).choice(rows, sample, replace=False)).astype(np.int64)
+
+
+def scale_of(model: Model, address: str) -> float:
+    """How many raw units a head's own unit is, at least 1: rounding happens before a Number is brought to raw units."""
+    from json2vec.fields.number import Number, NumberEmbedder
+
+    leaf = model.schema.leaves.get(Address(address))
+    if not isinstance(leaf, Number) or leaf.units != "normalized":
+        return 1.0
+    embedder = model.nodes[address].embedder
+    assert isinstance(embedder, NumberEmbedder)
+    return max(1.0, float(embedder.normalizer.var.sqrt()))
+
+
+def _merged(batches: Iterable[RowBatch], size: int) -> Iterator[RowBatch]:
+    """Sampled rows lie apart and come one by one; a forward pass takes ``size`` of them at once."""
+    waiting: list[RowBatch] = []
+    for batch in batches:
+        if len(batch):
+            waiting.append(batch)
+        if sum(map(len, waiting)) >= size:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[RowBatch]) -> RowBatch:
+    if len(batches) == 1:
+        return batches[0]
+
+    def together(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+        tables = [pa.Table.from_batches([part]) for part in parts]
+        return pa.concat_tables(tables, promote_options="permissive").combine_chunks().to_batches()[0]
+
+    return RowBatch(
+        inputs=together([batch.inputs for batch in batches]),
+        observations=together([batch.observations for batch in batches]),
+        source=pa.concat_arrays([batch.source.cast(_PLAIN_SOURCE) for batch in batches]),
+        span=(batches[0].span[0], batches[-1].span[1]),
+    )
 
 
 class Replay:
@@ -112,11 +155,18 @@ class Replay:
         waiting, self._waiting = self._waiting, []
         if not waiting or self._stopped:
             return
+        import torch
+
+        # A sample is a small batch, for which several threads are slower than one; much slower on a busy machine.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
         try:
             for batch, rows in _ordered(waiting):
                 self._replay(batch, rows)
         except (Json2VecError, OSError, pa.ArrowException) as exc:
             self._stopped = f"{type(exc).__name__}: {exc}"
+        finally:
+            torch.set_num_threads(threads)
 
     def _replay(self, batch: pa.RecordBatch, plan_rows: np.ndarray) -> None:
         """Replay rows in ascending order of their ids."""
@@ -125,11 +175,13 @@ class Replay:
         cuts = np.flatnonzero(np.diff(starts) != 1) + 1
         ranges = tuple((int(run[0]), int(run[-1]) + 1) for run in np.split(starts, cuts))
         ids, columns = [], []
-        for rows in read_rows(self._snapshot, self._source, ranges, batch_size=self._model.batch_size,
-                              preprocessor=self._preprocessor, on_bad_row="quarantine", check=self._check):  # fmt: skip
-            if len(rows):
-                ids.append(_keys(self._locator.plan_rows(rows.source), rows.source))
-                columns.append(self._predict(rows, kind))
+        read = read_rows(
+            self._snapshot, self._source, ranges, batch_size=self._model.batch_size,
+            preprocessor=self._preprocessor, on_bad_row="quarantine", check=self._check,
+        )  # fmt: skip
+        for rows in _merged(read, self._model.batch_size):
+            ids.append(_keys(self._locator.plan_rows(rows.source), rows.source))
+            columns.append(self._predict(rows, kind))
         known = np.concatenate(ids) if ids else np.zeros(0, np.int64)
         order = np.argsort(known, kind="stable")
         wanted = _keys(plan_rows, batch.column("source"))
@@ -142,7 +194,8 @@ class Replay:
             again = pa.concat_arrays(columns).take(pa.array(order[at[there]]))
             kept = stored.take(pa.array(np.flatnonzero(there)))
             for index, address in enumerate(kind):
-                unequal = far(kept.field(index), again.field(index), self._tolerance)
+                tolerance = self._tolerance * scale_of(self._model, address.name)
+                unequal = far(kept.field(index), again.field(index), tolerance)
                 if unequal.any():
                     self._by_address[address.name] = self._by_address.get(address.name, 0) + int(unequal.sum())
                     differs[np.flatnonzero(there)[unequal]] = True
