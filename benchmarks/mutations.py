@@ -7,8 +7,10 @@ can tell.
 Not counted as mutations, because nothing that anybody could prove changes:
 
 - bytes of a marker or manifest after which it still says the same (a letter of a hex escape, white space);
-- `DESCRIPTIVE` fields: how and when it was predicted. No row follows from them; a certificate's digest of the manifest
-  tells them all the same;
+- `DESCRIPTIVE` fields: how and when it was predicted, and the preprocessor's name, which is passed by hand here. No row
+  follows from them; a certificate's digest of the manifest tells them all the same;
+- padding within the snapshot's Arrow schema, after which it is the same schema;
+- the last label of a top-k replaced by another known label of equal probability: replay takes it for a tie;
 - the order of rows within a file, and the text of ``reason`` and ``raw`` in rejected rows, with all digests adjusted;
 - predictions that differ by less than the replay's tolerance.
 """
@@ -29,7 +31,7 @@ import pyarrow.parquet as pq
 import json2vec as j2v
 from json2vec.data.plan import Plan
 from json2vec.data.readers import read_rows
-from json2vec.data.snapshot import snapshot_files
+from json2vec.data.snapshot import Snapshot, snapshot_files
 from json2vec.errors import IncompletePredictions
 from json2vec.rank_files.commit import commit_predictions
 from json2vec.rank_files.files import RankFiles
@@ -37,8 +39,8 @@ from json2vec.rank_files.layout import rank_schema
 from json2vec.rank_files.manifest import FOOTER_KEY, Manifest, Marker, parse_document
 from json2vec.stores import LocalStore
 
-DESCRIPTIVE = ("settings.device", "settings.precision", "settings.batch_size", "settings.threads", "versions",
-               "started", "finished", "batches")  # fmt: skip
+DESCRIPTIVE = ("settings.device", "settings.precision", "settings.batch_size", "settings.threads",
+               "settings.preprocessor", "versions", "started", "finished", "batches")  # fmt: skip
 INPUTS = pa.schema([("id", pa.string()), ("amount", pa.float64()), ("merchant", pa.string()),
                     ("items", pa.list_(pa.struct([("price", pa.float64())])))])  # fmt: skip
 MADE = pa.schema([field for field in INPUTS if field.name != "id"])
@@ -235,7 +237,9 @@ class Case:
         kind = Manifest if name == "_manifest.json" else Marker
         try:
             now, was = (parse_document(kind, one, name).model_dump(mode="json") for one in (data, self.original[name]))
-        except (IncompletePredictions, ValueError):
+            for document in (now, was) if kind is Manifest else ():
+                document["snapshot"] = [document["snapshot"]["root"], Snapshot.from_json(document["snapshot"]).digest]
+        except (IncompletePredictions, ValueError, KeyError, TypeError, OSError, pa.ArrowException):
             return False
         for document in (now, was):
             for path in DESCRIPTIVE:

@@ -71,7 +71,11 @@ def _tied_slot(one: dict[str, Any], other: dict[str, Any], tolerance: float) -> 
     # A label that only `one` lists was beaten, at best narrowly, by the last that `other` lists.
     last = min(listed.values(), default=None)
     for item in one["topk"] or []:
-        if item is None or not _near(item["probability"], listed.get(item["label"], last), tolerance):
+        if (
+            item is None
+            or item["label"] is None
+            or not _near(item["probability"], listed.get(item["label"], last), tolerance)
+        ):
             return False
     return one["value"] == other["value"] or _near(one["probability"], listed.get(str(one["value"])), tolerance)
 

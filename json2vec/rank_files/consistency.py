@@ -15,6 +15,7 @@ import pyarrow as pa
 from json2vec.data.plan import Plan
 from json2vec.data.snapshot import Snapshot
 from json2vec.errors import IncompletePredictions, Json2VecError
+from json2vec.rank_files.commit import SETTINGS
 from json2vec.rank_files.manifest import (
     FOOTER_KEY,
     MANIFEST_NAME,
@@ -50,7 +51,18 @@ def manifest_problems(store: Store, manifest: Manifest, snapshot: Snapshot) -> I
             yield f"the files account for plan rows {list(spans)[:3]}, expected [0, {snapshot.rows})"
     except IncompletePredictions as exc:
         yield f"{MANIFEST_NAME}: {exc}"
+    yield from _settings_problems(manifest.settings)
     yield from _marker_problems(store, manifest, snapshot)
+
+
+def _settings_problems(settings: dict[str, Any]) -> Iterator[str]:
+    if set(settings) != set(SETTINGS):
+        yield f"{MANIFEST_NAME} has the settings {sorted(settings)}, expected {sorted(SETTINGS)}"
+    for name in ("preprocessor", "postprocessor"):
+        if not isinstance(settings.get(name), str | None):
+            yield f"{MANIFEST_NAME} says {name} {settings[name]!r}, expected the name of a function or null"
+    if not isinstance(settings.get("reconstruct"), list):
+        yield f"{MANIFEST_NAME} says reconstruct {settings.get('reconstruct')!r}, expected a list of addresses"
 
 
 def _plan_digest(manifest: Manifest, snapshot: Snapshot) -> str | None:

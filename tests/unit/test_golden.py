@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,7 @@ import torch
 
 from json2vec.model import Model
 
-
-def agree(ours: Any, theirs: Any, where: str) -> int:
-    """Compare nested lists and dicts, numbers within 1e-4, all else exactly; returns how many numbers it compared."""
-    if isinstance(theirs, dict):
-        return sum(agree(ours[key], value, f"{where}.{key}") for key, value in theirs.items() if key != "inferred")
-    if isinstance(theirs, list):
-        assert len(ours) == len(theirs), where
-        return sum(agree(one, other, f"{where}[{i}]") for i, (one, other) in enumerate(zip(ours, theirs, strict=True)))
-    if isinstance(theirs, float):
-        assert abs(ours - theirs) <= 1e-4, f"{where}: {ours} is not {theirs}"
-        return 1
-    assert ours == theirs, where
-    return 0
+Agree = Callable[[Any, Any, str], int]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +24,7 @@ def model(golden: Path) -> Model:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_every_golden_prediction_agrees(golden: Path, model: Model, batch_size: int) -> None:
+def test_every_golden_prediction_agrees(golden: Path, model: Model, agree: Agree, batch_size: int) -> None:
     records = [json.loads(line) for line in (golden / "inputs.ndjson").read_text().splitlines()]
     expected = json.loads((golden / "predictions.json").read_text())
     model.batch_size = batch_size
@@ -44,7 +33,7 @@ def test_every_golden_prediction_agrees(golden: Path, model: Model, batch_size: 
     assert sum(agree(predicted[address], expected[address], address) for address in expected) == 3480
 
 
-def test_the_columnar_path_agrees_with_golden(golden: Path, model: Model) -> None:
+def test_the_columnar_path_agrees_with_golden(golden: Path, model: Model, agree: Agree) -> None:
     records = [json.loads(line) for line in (golden / "inputs.ndjson").read_text().splitlines()]
     expected = json.loads((golden / "predictions.json").read_text())
     rows = pa.Table.from_pylist(records)
