@@ -119,9 +119,9 @@ def to_python(array: pa.Array) -> Any:
     while pa.types.is_list(inner.type) and len(inner):
         lengths = np.diff(inner.offsets.to_numpy())
         if inner.null_count or (lengths != lengths[0]).any() or lengths[0] == 0:
-            return array.to_pylist()
+            return array.to_pylist(maps_as_pydicts="strict")
         shape.append(int(lengths[0]))
         inner = inner.flatten()
     if pa.types.is_floating(inner.type) and not inner.null_count:
         return inner.to_numpy().reshape(shape).tolist()
-    return array.to_pylist()
+    return array.to_pylist(maps_as_pydicts="strict")

@@ -53,7 +53,7 @@ def _type_of(value: Mapping[str, Any], rows: int, path: str, known: pa.DataType 
             kind: pa.DataType = _type_of(child, rows, where, before)
         elif isinstance(child, pa.Array | pa.ChunkedArray):
             kind = child.type
-        elif before is not None and _has_maps(before) and _holds_pairs(child):
+        elif before is not None and _has_maps(before) and _holds_maps(child):
             kind = before
         else:
             kind = infer_type(_list(child, rows, where), f"postprocessor column {where}")
@@ -92,9 +92,9 @@ def _has_maps(kind: pa.DataType) -> bool:
     return pa.types.is_map(kind) or (pa.types.is_list(kind) and _has_maps(kind.value_type))
 
 
-def _holds_pairs(value: Any) -> bool:
-    """Whether nothing but lists, tuples and what stands in tuples is in there, as a map is shown in Python."""
-    return isinstance(value, tuple) or (isinstance(value, list) and all(_holds_pairs(one) for one in value))
+def _holds_maps(value: Any) -> bool:
+    """Whether there is nothing but dicts in (lists of) lists, as maps are shown in Python."""
+    return isinstance(value, dict) or (isinstance(value, list) and all(_holds_maps(one) for one in value))
 
 
 def _whole(column: Any) -> pa.Array:
