@@ -34,7 +34,8 @@ def agree() -> Callable[[Any, Any, str], int]:
 
 def _agree(ours: Any, theirs: Any, where: str) -> int:
     if isinstance(theirs, dict):
-        compared = (key for key in theirs if key != "inferred")  # the peer's own remark on which slots were hidden
+        compared = [key for key in theirs if key != "inferred"]  # the peer's own remark on which slots were hidden
+        assert list(ours) == compared, f"{where}: {list(ours)}, expected {compared}"
         return sum(_agree(ours[key], theirs[key], f"{where}.{key}") for key in compared)
     if isinstance(theirs, (list, tuple)):
         assert isinstance(ours, (list, tuple)), f"{where}: {ours!r} is no list"

@@ -17,6 +17,7 @@ from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn
 from json2vec.enums import Tokens
 from json2vec.fields.counter import Counters, accuracy, masked_mean, state_loss
+from json2vec.fields.heads import LabelHeads
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
@@ -89,22 +90,6 @@ class CategoryEmbedder(nn.Module):
         known = (state == Tokens.valued) & (index < self.capacity)
         label = self.embeddings["content"](index.clamp(max=self.capacity - 1))
         return self.embeddings["state"](state) + label * known.unsqueeze(-1)
-
-
-class CategoryHeads(nn.Module):
-    """One Lin for the state, one for the label."""
-
-    def __init__(self, leaf: Category, shape: Shape) -> None:
-        super().__init__()
-        self.linears = nn.ModuleDict(
-            {
-                "state": nn.Linear(shape.d_model, len(Tokens)),
-                "content": nn.Linear(shape.d_model, leaf.max_vocab_size),
-            }
-        )
-
-    def forward(self, pooled: torch.Tensor) -> Tensors:
-        return {"state": self.linears["state"](pooled), "value": self.linears["content"](pooled)}
 
 
 def loss(
@@ -193,7 +178,7 @@ def output_type(leaf: Category, slots: int, vocabulary: Vocabulary) -> dict[str,
 
 register(
     FieldType(
-        name="category", options=Category, encode=encode, empty=empty, embedder=CategoryEmbedder, decoder=CategoryHeads,
+        name="category", options=Category, encode=encode, empty=empty, embedder=CategoryEmbedder, decoder=LabelHeads,
         loss=loss, emit=emit, write=write, output_type=output_type, perturb=perturb,
         capacity=lambda leaf: leaf.max_vocab_size,
     )

@@ -19,6 +19,7 @@ from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn, as_arrow
 from json2vec.enums import Tokens
 from json2vec.fields.counter import Counters, accuracy, masked_mean, state_loss
+from json2vec.fields.heads import LabelHeads
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import list_lengths, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
@@ -108,22 +109,6 @@ class SetEmbedder(nn.Module):
         return self.embeddings["state"](state) + rows.sum(-2) / known.sum(-1, keepdim=True).clamp(min=1)
 
 
-class SetHeads(nn.Module):
-    """One Lin for the state, one logit a label."""
-
-    def __init__(self, leaf: Set, shape: Shape) -> None:
-        super().__init__()
-        self.linears = nn.ModuleDict(
-            {
-                "state": nn.Linear(shape.d_model, len(Tokens)),
-                "content": nn.Linear(shape.d_model, leaf.max_vocab_size),
-            }
-        )
-
-    def forward(self, pooled: torch.Tensor) -> Tensors:
-        return {"state": self.linears["state"](pooled), "value": self.linears["content"](pooled)}
-
-
 def loss(
     outputs: Tensors, field: FieldBatch, leaf: Set, embedder: SetEmbedder, selected: torch.Tensor
 ) -> tuple[torch.Tensor, Tensors]:
@@ -174,7 +159,7 @@ def output_type(leaf: Set, slots: int, vocabulary: Vocabulary) -> dict[str, pa.D
 
 register(
     FieldType(
-        name="set", options=Set, encode=encode, empty=empty, embedder=SetEmbedder, decoder=SetHeads,
+        name="set", options=Set, encode=encode, empty=empty, embedder=SetEmbedder, decoder=LabelHeads,
         loss=loss, emit=emit, write=write, output_type=output_type, perturb=perturb,
         capacity=lambda leaf: leaf.max_vocab_size, labels=lambda values: split(values)[0],
     )

@@ -71,7 +71,9 @@ def read_snapshot(store: Store, manifest: Manifest) -> Snapshot:
         IncompletePredictions: it cannot be parsed: the manifest was damaged.
     """
     try:
-        return Snapshot.from_json(manifest.snapshot)
+        snapshot = Snapshot.from_json(manifest.snapshot)
+        _ = snapshot.digest  # names and types are decoded when they are first looked at: look now
+        return snapshot
     except (KeyError, TypeError, ValueError, OSError, OverflowError, pa.ArrowException) as exc:
         raise IncompletePredictions(
             f"{store.uri(MANIFEST_NAME)} holds a snapshot that cannot be read: {type(exc).__name__}: {exc}. "

@@ -25,25 +25,25 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 def expected(folder: Path, model: Model) -> dict[str, dict[str, Any]]:
-    """The peer's predictions by address, with Set contents as we show them: (label, probability) pairs a slot."""
+    """The peer's predictions by address, with Set contents as we show them: label to probability in every slot."""
     found = json.loads((folder / "predictions.json").read_text())
     for address, payload in found.items():
         leaf = model.schema.leaves.get(address)
         if leaf is not None and leaf.type == "set":
-            payload["content"] = as_pairs(payload["content"])
+            payload["content"] = as_slots(payload["content"])
     return found
 
 
-def as_pairs(content: Any) -> Any:
+def as_slots(content: Any) -> Any:
     """The peer writes a dict of columns without threshold, and with one a dict a slot, at the root in brackets."""
     if isinstance(content, dict):
         columns = list(content.values())
         if columns and isinstance(columns[0], list):
-            return [as_pairs(dict(zip(content, row, strict=True))) for row in zip(*columns, strict=True)]
-        return list(content.items())
+            return [as_slots(dict(zip(content, row, strict=True))) for row in zip(*columns, strict=True)]
+        return content
     if len(content) == 1 and isinstance(content[0], dict):
-        return as_pairs(content[0])
-    return [as_pairs(one) for one in content]
+        return as_slots(content[0])
+    return [as_slots(one) for one in content]
 
 
 def masked(folder: Path, model: Model) -> list[str]:
