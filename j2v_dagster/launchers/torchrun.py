@@ -94,6 +94,7 @@ class TorchrunLauncher:
         except FileNotFoundError:
             if not ended:
                 return Status("running")
+            self._forget(job["pid"])
             return Status(
                 "failed", message="the supervisor of the ranks died without a word; the kernel ended the ranks"
             )
