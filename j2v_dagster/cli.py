@@ -53,9 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_verify(options: argparse.Namespace) -> int:
     """Print the report; 0 if it passed, 1 if not."""
-    from json2vec.rank_files.verify import verify_predictions
-
     from json2vec.errors import Json2VecError
+    from json2vec.rank_files.verify import verify_predictions
 
     require = tuple(options.require or (FINDINGS if options.model else ("files", "coverage", "inputs")))
     try:

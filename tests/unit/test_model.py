@@ -31,8 +31,10 @@ def make(**options: object) -> j2v.Model:
             j2v.Category("sku", max_vocab_size=8, pooling="mean"),
             j2v.Entity("who"),
             j2v.Category("returned", max_vocab_size=4, target=True, topk=[2]),
-            j2v.Array(j2v.Category("mode", max_vocab_size=4), name="stops", max_length=2, overflow="tail", attention="mqa",
-                      embed=True),
+            j2v.Array(
+                j2v.Category("mode", max_vocab_size=4),
+                name="stops", max_length=2, overflow="tail", attention="mqa", embed=True,
+            ),
             name="items", max_length=3, attention="gqa", n_linear=2,
         ),
         j2v.Category("label", max_vocab_size=8, target=True, topk=[2, 3]),
