@@ -12,7 +12,6 @@ The loader moves the pointer after the warehouse has committed, so the pointer n
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from j2v_dagster.partitions import partition_folder
 from json2vec.errors import IncompletePredictions
-from json2vec.stores import Store, open_store
+from json2vec.stores import Store, file_sha256, open_store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -215,9 +214,3 @@ def require_verdict(sealed: SealedAttempt) -> None:
             f"attempt {sealed.attempt.name} {reason} ({where}); the table keeps its rows. "
             "Remedy: materialize prediction_rank_files of this partition again"
         )
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,9 +6,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from j2v_dagster.inspection import add_inspection_commands
+from j2v_dagster.inspection import add_inspection_commands, current_attempt
 
 FINDINGS = ("files", "coverage", "inputs", "schema", "values", "replay")
 
@@ -59,7 +58,7 @@ def run_verify(options: argparse.Namespace) -> int:
     require = tuple(options.require or (FINDINGS if options.model else ("files", "coverage", "inputs")))
     try:
         report = verify_predictions(
-            resolve_attempt(options.path),
+            current_attempt(options.path),
             inputs=options.inputs,
             model=options.model,
             require=require,
@@ -92,14 +91,6 @@ def run_clean(options: argparse.Namespace) -> int:
         return 1
     print(report.summary())
     return 0
-
-
-def resolve_attempt(path: str) -> str:
-    """The attempt that a partition's ``_current.json`` points to; any other path as it is."""
-    pointer = Path(path, "_current.json")
-    if Path(path, "_manifest.json").exists() or not pointer.is_file():
-        return path
-    return str(Path(path, "attempts", json.loads(pointer.read_text())["attempt"]))
 
 
 def run_demo(options: argparse.Namespace) -> int:

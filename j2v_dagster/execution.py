@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from j2v_dagster.attempts import Attempt, file_sha256
+from j2v_dagster.attempts import Attempt
 from j2v_dagster.launchers.base import LAUNCHER_RANK, Launcher, Status
 from json2vec.errors import CheckpointError, IncompletePredictions, Json2VecError, StoreError
+from json2vec.stores import file_sha256
 
 if TYPE_CHECKING:
     from json2vec.data.snapshot import Snapshot

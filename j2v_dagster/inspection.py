@@ -45,6 +45,14 @@ def add_inspection_commands(commands: Any) -> None:
     explain.set_defaults(run=_reporting(run_explain))
 
 
+def current_attempt(path: str) -> str:
+    """The attempt that a partition's ``_current.json`` points to; any other path as it is."""
+    pointer = Path(path, "_current.json")
+    if Path(path, "_manifest.json").exists() or not pointer.is_file():
+        return path
+    return str(Path(path, "attempts", json.loads(pointer.read_text())["attempt"]))
+
+
 def _add_row(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     parser.add_argument("--file", required=required, help="input file of the row, relative to the inputs' root")
     parser.add_argument("--row", type=int, required=required, help="row in that file, from 0")
@@ -55,13 +63,12 @@ def _add_row(parser: argparse.ArgumentParser, *, required: bool = False) -> None
 
 def run_certify(options: argparse.Namespace) -> int:
     """Write the certificate, and a row's proof if one is named."""
-    from j2v_dagster.cli import resolve_attempt
     from json2vec.rank_files.certificate import CERTIFICATE_NAME, certify
 
     row = _row(options)
     if (row is None) != (options.proof is None):
         return _usage("certify: --proof, --file and --row belong together")
-    path = resolve_attempt(options.path)
+    path = current_attempt(options.path)
     certificate, proof = certify(path, row=row)
     target = Path(options.output or Path(path, CERTIFICATE_NAME))
     target.write_bytes(certificate.dumps())
@@ -74,7 +81,6 @@ def run_certify(options: argparse.Namespace) -> int:
 
 def run_check_certificate(options: argparse.Namespace) -> int:
     """Say whether the certificate holds; 0 if it does, 1 if not."""
-    from j2v_dagster.cli import resolve_attempt
     from json2vec.rank_files.certificate import Certificate, Proof, check_certificate, check_proof
 
     if (options.path is None) == (options.proof is None):
@@ -88,7 +94,7 @@ def run_check_certificate(options: argparse.Namespace) -> int:
             f"row {proof.source.get('row')} of {proof.source.get('file')}",
         )
     else:
-        problems = check_certificate(certificate, resolve_attempt(options.path), row=row)
+        problems = check_certificate(certificate, current_attempt(options.path), row=row)
         what = f"{certificate.rows} rows" + (f", {row} among them" if row else "")
     for problem in problems:
         print(f"FAILED  {problem}", file=sys.stderr)
@@ -102,11 +108,10 @@ def run_check_certificate(options: argparse.Namespace) -> int:
 
 def run_explain(options: argparse.Namespace) -> int:
     """Print one row's story; 1 if something about it is wrong."""
-    from j2v_dagster.cli import resolve_attempt
     from json2vec.rank_files.explain import explain
 
     story = explain(
-        resolve_attempt(options.path), _row(options), inputs=options.inputs, model=options.model,
+        current_attempt(options.path), _row(options), inputs=options.inputs, model=options.model,
         trusted_modules=options.trust,
     )  # fmt: skip
     print(story.text())

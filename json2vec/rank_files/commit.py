@@ -198,7 +198,7 @@ def read_footer(store: Store, path: str) -> tuple[Footer | None, str | None]:
     try:
         with store.open(path) as handle:
             metadata = pq.read_metadata(handle)
-    except (OSError, pa.ArrowException) as exc:
+    except (OSError, ValueError, pa.ArrowException) as exc:  # ValueError: damaged text in a footer
         return None, f"is no readable Parquet file ({exc})"
     data = (metadata.metadata or {}).get(FOOTER_KEY)
     if data is None:

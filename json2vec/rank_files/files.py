@@ -57,8 +57,12 @@ class _OpenFile:
         self._flush_every = flush_every
         self._buffer: list[pa.RecordBatch] = []
         self._bytes = 0
-        with _disk(self.temporary):
-            self._writer = pq.ParquetWriter(self.temporary, schema, **_options(schema))
+        try:
+            with _disk(self.temporary):
+                self._writer = pq.ParquetWriter(self.temporary, schema, **_options(schema))
+        except StoreError:
+            self.temporary.unlink(missing_ok=True)
+            raise
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._buffer.append(batch)

@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from j2v_dagster.attempts import PartitionOutput, file_sha256
+from j2v_dagster.attempts import PartitionOutput
 from j2v_dagster.cli import main
 from j2v_dagster.pipeline import build_prediction_pipeline
+from json2vec.stores import file_sha256
 
 pytestmark = pytest.mark.slow
 
