@@ -49,6 +49,8 @@ test-faults: $(STAMP)  ## only the fault injection: ranks killed, files deleted,
 
 bench: $(STAMP)  ## microseconds and bytes a row of each stage, from plan to verification
 	$(BIN)/python benchmarks/stages.py
+	$(BIN)/python benchmarks/verify.py --mutations 1000
+	$(BIN)/python benchmarks/resume.py
 
 bench-peer: $(STAMP)  ## rows/s beside PyPI json2vec, in an environment of its own (needs Python 3.12, 2 GB to download)
 	$(BIN)/python benchmarks/peer/run.py
