@@ -15,7 +15,7 @@ from json2vec.columns import LeafColumn, resolve_arrow, resolve_rows
 from json2vec.enums import Strata
 from json2vec.errors import EncodeError
 from json2vec.fields.registry import field_type
-from json2vec.fields.vocabulary import Vocabulary
+from json2vec.fields.vocabulary import NO_VOCABULARY, Vocabulary
 from json2vec.schema import Leaf, Schema
 
 
@@ -43,7 +43,7 @@ def encode_batch(
     for address, leaf in leaves.items():
         try:
             column = resolve(observations, schema, address, predict=predict)
-            fields[address] = _encode_leaf(column, leaf, vocabularies.get(address) or Vocabulary(0))
+            fields[address] = _encode_leaf(column, leaf, vocabularies.get(address, NO_VOCABULARY))
         except EncodeError as exc:
             raise _located(exc, address, rows) from exc
     size = observations.num_rows if isinstance(observations, pa.RecordBatch) else len(observations)

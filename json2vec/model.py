@@ -25,7 +25,7 @@ from json2vec.enums import Strata
 from json2vec.errors import SchemaError
 from json2vec.factories import Factory
 from json2vec.fields.registry import field_type
-from json2vec.fields.vocabulary import Vocabulary
+from json2vec.fields.vocabulary import NO_VOCABULARY
 from json2vec.masking import mask_batch, trains
 from json2vec.memory import keep_freed_memory
 from json2vec.predictions import EMBEDDING, Predictions, output_type, python_view
@@ -206,7 +206,7 @@ class Model(ModuleTree):
                 emit = field_type(leaf).emit
                 assert emit is not None
                 tensors |= emit(
-                    outputs, leaf, self.vocabularies.get(address) or Vocabulary(0), self._node(address).embedder
+                    outputs, leaf, self.vocabularies.get(address, NO_VOCABULARY), self._node(address).embedder
                 )
             if address in self.schema.embed:
                 tensors[EMBEDDING] = nn.functional.normalize(vectors, dim=-1, eps=1e-12)

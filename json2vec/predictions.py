@@ -16,7 +16,7 @@ import torch
 from json2vec.address import Address
 from json2vec.fields.registry import field_type
 from json2vec.fields.values import uniform, uniform_type
-from json2vec.fields.vocabulary import Vocabulary
+from json2vec.fields.vocabulary import NO_VOCABULARY, Vocabulary
 from json2vec.schema import Leaf, Schema
 
 EMBEDDING = "embedding"
@@ -68,7 +68,7 @@ class Predictions:
         return python_view(self.columns())
 
     def _vocabulary(self, address: Address) -> Vocabulary:
-        return self.vocabularies.get(address) or Vocabulary(0)
+        return self.vocabularies.get(address, NO_VOCABULARY)
 
 
 def output_type(
@@ -87,7 +87,7 @@ def output_type(
             leaf: Leaf = schema.leaves[address]
             written = field_type(leaf).output_type
             assert written is not None
-            payload |= written(leaf, schema.slots(address), vocabularies.get(address) or Vocabulary(0))
+            payload |= written(leaf, schema.slots(address), vocabularies.get(address, NO_VOCABULARY))
             axes = (schema.slots(address), schema.d_model)
         else:
             axes = (*schema.shape(address)[1:], schema.d_model)

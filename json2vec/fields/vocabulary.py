@@ -112,6 +112,10 @@ class Vocabulary:
         return pa.array([str(label) for label in self.labels] if pa.types.is_string(kind) else self.labels, kind)
 
 
+NO_VOCABULARY = Vocabulary(0)
+"""For fields that learn no labels. Not to be chosen by truth value: a vocabulary without labels yet is empty, too."""
+
+
 def plain(values: pa.Array) -> pa.Array:
     """Values as labels are made of them: text, numbers and booleans as they are, anything else as its text."""
     kind = values.type

@@ -69,6 +69,13 @@ def test_category_unknown_labels_and_equal_numbers() -> None:
     assert encode(field, [2**60, 2**60 + 1], learn=[2**60])[1]["value"] == [0, 4]
 
 
+@pytest.mark.parametrize("field", [j2v.Category("x", max_vocab_size=4), j2v.Set("x", max_vocab_size=4)])
+def test_labels_are_unknown_while_none_are_learned(field: j2v.Leaf) -> None:
+    _, content = encode(field, ["a", None])
+    (labels,) = content.values()
+    assert np.ravel(labels)[0] == 4
+
+
 def test_vocabulary_learns_in_order_until_full() -> None:
     vocabulary = Vocabulary(3)
     vocabulary.learn(pa.array(["b", "a", "b"]))
