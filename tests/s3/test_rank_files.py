@@ -162,7 +162,7 @@ def test_listing_goes_on_where_it_stopped(s3: Any, bucket: str, tmp_path: Path) 
             store.write(name, b"1")
         listed = [entry.path for entry in store.list()]
         assert listed == sorted(names)
-        for after in [*names, "a", "a/b", "a/b/cc", "b/", "0", "z"]:
+        for after in [*names, *(["a", "a/b", "a/b/cc", "b/", "0", "z"] if more else ["a/b/cc", "z"])]:
             assert [entry.path for entry in store.list(after=after)] == [one for one in listed if one > after], after
         assert [entry.path for entry in store.list("a", after="a/b/c")] == ["a/b/d", "a/e"]
         assert store.folders() == sorted({"a", "b", *(name.partition("/")[0] for name in more)})
