@@ -10,18 +10,20 @@ from typing import Any, Literal
 
 import dagster as dg
 
+from j2v_dagster.backfill import STEPS, build_single_run
 from j2v_dagster.checks import ALL_FINDINGS, build_check_specs
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.launchers.build import build_launcher
 from j2v_dagster.partitions import build_partitions, check_template
 from j2v_dagster.sensors import SensorOptions, build_shard_sensor
 from j2v_dagster.shards import ShardSource
-from j2v_dagster.steps import Pipeline
+from j2v_dagster.steps import Pipeline, Result
 from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.build import build_warehouse
 from j2v_dagster.warehouse.columns import parse_columns
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
+from json2vec.s3 import SECRET_OPTIONS
 
 
 def build_prediction_pipeline(
@@ -52,6 +54,7 @@ def build_prediction_pipeline(
     on_bad_row: Literal["raise", "quarantine"] = "raise",
     max_rejected: int | float = MAX_REJECTED,
     resume: bool = True,
+    backfill: Literal["per_partition", "single_run"] = "per_partition",
     rank_timeout_s: float = 600.0,
     min_free_bytes: int = 256 * 2**20,
     replay_sample: int = 64,
@@ -63,6 +66,7 @@ def build_prediction_pipeline(
     sensor_max_partitions: int = 20,
     sensor_interval_s: int = 30,
     storage_options: Mapping[str, Any] | None = None,
+    scratch: str | None = None,
 ) -> dg.Definitions:
     """Assets, blocking checks, a job and a sensor for one model and one table. Nothing is read or started here.
 
@@ -70,8 +74,8 @@ def build_prediction_pipeline(
         name: letters, digits and underscores; the asset keys' prefix, the group, and the job's and sensor's name.
         inputs: root of all partitions, a local path or URI.
         partitions: a partitions definition, or plain values (see `j2v_dagster.partitions.build_partitions`).
-        checkpoint: local path of the model's checkpoint.
-        output: local folder for attempts; each partition gets a folder of its own.
+        checkpoint: path or URI of the model's checkpoint.
+        output: folder for attempts, a local path or an ``s3://`` URI; each partition gets a folder of its own.
         warehouse: path of a DuckDB file, a mapping of ``kind`` and options, or a `Warehouse`.
         table: the table's name, taken literally as one identifier.
         columns: path by column name (syntax: `j2v_dagster.warehouse.columns`).
@@ -94,6 +98,8 @@ def build_prediction_pipeline(
         max_rejected: how many rows may be quarantined before the run fails: a share of all input rows (a float from 0.0
             to 1.0) or a number of rows (an int). Rows that a preprocessor drops do not count.
         resume: adopt the segments that earlier failed attempts sealed, and predict only the rest.
+        backfill: ``per_partition`` runs one partition a run; ``single_run`` any number in one run, whose ranks start
+            once (see `j2v_dagster.backfill`).
         rank_timeout_s: seconds without progress after which a rank counts as hung and all ranks are ended.
         min_free_bytes: bytes that must be free on the output's disk beyond twice the input's.
         replay_sample: rows a partition predicted again by the checks; 0 leaves ``replay`` unproven and not required.
@@ -104,7 +110,10 @@ def build_prediction_pipeline(
         sensor_marker: name of a file in the partition's folder that says it is written, instead of the age.
         sensor_max_partitions: most runs one tick requests.
         sensor_interval_s: least seconds between two ticks.
-        storage_options: options of the object store's client; never secrets, they are written into the job.
+        storage_options: options of the object store's client, for inputs, output and checkpoint; never secrets, they
+            are written into the job.
+        scratch: local folder for what does not lie in the object store yet: logs, open segments, copies of the
+            checkpoint. Default: ``J2V_SCRATCH``, else a folder below the system's for temporary files.
 
     Raises:
         ValueError: an option that cannot be meant; names it.
@@ -120,18 +129,25 @@ def build_prediction_pipeline(
             raise ValueError(f"pipeline {name!r}: {option} is {value}; expected at least {least}")
     if unknown := sorted(set(require) - set(ALL_FINDINGS)):
         raise ValueError(f"pipeline {name!r}: require names {unknown}; expected some of {list(ALL_FINDINGS)}")
+    if backfill not in ("per_partition", "single_run"):
+        raise ValueError(f"pipeline {name!r}: backfill is {backfill!r}; expected per_partition or single_run")
     try:
         check_max_rejected(max_rejected)
     except ValueError as exc:
         raise ValueError(f"pipeline {name!r}: {exc}") from exc
     check_template(folder)
     options = dict(storage_options or {})
+    if secret := sorted(set(options) & SECRET_OPTIONS):
+        raise ValueError(
+            f"pipeline {name!r}: storage_options holds {secret}; expected no credentials, since the options are "
+            "written into jobs. Remedy: give credentials through the AWS chain (environment, profile, instance role)"
+        )
     pipeline = Pipeline(
         name=name,
         source=ShardSource(inputs=inputs, suffix=suffix, folder=folder, storage_options=options or None),
         partitions_def=build_partitions(partitions, name=name),
-        checkpoint=os.path.abspath(os.path.expanduser(checkpoint)),
-        output=os.path.abspath(os.path.expanduser(output)),
+        checkpoint=_absolute(checkpoint),
+        output=_absolute(output),
         warehouse=build_warehouse(warehouse),
         table=table,
         columns=parse_columns(columns, partition_column=partition_column),
@@ -144,6 +160,7 @@ def build_prediction_pipeline(
         launcher=build_launcher(launcher),
         translator=translator or PredictionTranslator(),
         resume=resume,
+        scratch=None if scratch is None else _absolute(scratch),
         job={
             "storage_options": options,
             "batch_size": batch_size,
@@ -161,7 +178,7 @@ def build_prediction_pipeline(
             "max_rejected": max_rejected,
         },
     )
-    assets = _assets(pipeline)
+    assets = _assets(pipeline, single_run=backfill == "single_run")
     job = dg.define_asset_job(
         f"{name}_predict",
         selection=dg.AssetSelection.assets(*assets),
@@ -174,7 +191,11 @@ def build_prediction_pipeline(
     return dg.Definitions(assets=assets, asset_checks=[_checks(pipeline)], jobs=[job], sensors=[sensor])
 
 
-def _assets(pipeline: Pipeline) -> list[Any]:
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+def _assets(pipeline: Pipeline, *, single_run: bool) -> list[Any]:
     def options(role: Role) -> dict[str, Any]:
         translator, source = pipeline.translator, pipeline.source
         return {
@@ -191,25 +212,33 @@ def _assets(pipeline: Pipeline) -> list[Any]:
             "partitions_def": None if role == "model_checkpoint" else pipeline.partitions_def,
         }
 
-    @dg.asset(**options("input_shards"))
-    def input_shards(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return pipeline.freeze(context)
+    shards, checkpoint, files = (
+        pipeline.key(role) for role in ("input_shards", "model_checkpoint", "prediction_rank_files")
+    )
+    downstream: dict[str, dict[str, Any]] = {
+        "prediction_rank_files": {"deps": [shards, checkpoint], "code_version": settings_digest(pipeline.job)},
+        "predictions": {"deps": [files]},
+    }
 
     @dg.asset(**options("model_checkpoint"))
     def model_checkpoint(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return pipeline.fingerprint(context)
+        return _materialize(pipeline.fingerprint())
 
-    @dg.asset(
-        **options("prediction_rank_files"),
-        deps=[pipeline.key("input_shards"), pipeline.key("model_checkpoint")],
-        code_version=settings_digest(pipeline.job),
-    )
+    if single_run:
+        specs = [dg.AssetSpec(**options(role), **downstream.get(role, {})) for role in STEPS]
+        return [model_checkpoint, build_single_run(pipeline, specs)]
+
+    @dg.asset(**options("input_shards"))
+    def input_shards(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        return _materialize(pipeline.freeze(context.partition_key, context.log))
+
+    @dg.asset(**options("prediction_rank_files"), **downstream["prediction_rank_files"])
     def prediction_rank_files(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return pipeline.predict(context)
+        return _materialize(pipeline.predict(context.partition_key, context.run.run_id, context.log))
 
-    @dg.asset(**options("predictions"), deps=[pipeline.key("prediction_rank_files")], pool=pipeline.warehouse.kind)
+    @dg.asset(**options("predictions"), **downstream["predictions"], pool=pipeline.warehouse.kind)
     def predictions(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return pipeline.load(context)
+        return _materialize(pipeline.load(context.partition_key, context.run.run_id, context.log))
 
     return [input_shards, model_checkpoint, prediction_rank_files, predictions]
 
@@ -219,9 +248,14 @@ def _checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(name=f"{pipeline.name}_verify", specs=specs)
     def verify(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        yield from pipeline.verify(context)
+        yield from pipeline.verify(context.partition_key, context.run.run_id, context.log)
 
     return verify
+
+
+def _materialize(result: Result) -> dg.MaterializeResult:
+    version = None if result.data_version is None else dg.DataVersion(result.data_version)
+    return dg.MaterializeResult(metadata=result.metadata, data_version=version)
 
 
 def settings_digest(job: Mapping[str, Any]) -> str:
