@@ -6,9 +6,12 @@ with ``/`` between their parts. Nothing above it asks which kind of store it has
 
 from __future__ import annotations
 
+import builtins
+import errno
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -48,8 +51,15 @@ class Store(Protocol):
         """The full address of ``path``, for messages and metadata."""
         ...
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Every file below ``prefix``, recursively, sorted by path. Raises `StoreError` if a local root is missing."""
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        """Every file below ``prefix``, recursively, sorted by path, whose path is greater than ``after``.
+
+        Raises `StoreError` if a local root is missing.
+        """
+        ...
+
+    def folders(self, prefix: str = "") -> builtins.list[str]:
+        """Names of the folders right below ``prefix``, sorted; none where there is no such folder."""
         ...
 
     def stat(self, path: str) -> Entry: ...
@@ -72,21 +82,41 @@ class Store(Protocol):
         """
         ...
 
+    def upload(self, local: str | os.PathLike[str], path: str, *, sha256: str) -> None:
+        """Move a finished local file under ``path``, atomically and durably; ``local`` is gone then.
+
+        Args:
+            sha256: hex, of the file's bytes; an object store refuses bytes that arrive with another one.
+        """
+        ...
+
+    def copy(self, source: Store, source_path: str, path: str) -> None:
+        """Put a file of ``source``, which will not change any more, under ``path`` too: linked or copied where it
+        lies, if that is possible. Raises FileNotFoundError where there is none."""
+        ...
+
     def delete(self, path: str) -> None:
         """Remove ``path``; a path that is not there is no error."""
         ...
 
+    def local_path(self, path: str = "") -> Path | None:
+        """``path`` on a local disk, or None in an object store."""
+        ...
 
-def open_store(root: str | os.PathLike[str], storage_options: dict[str, Any] | None = None) -> Store:
+
+def open_store(root: str | os.PathLike[str] | Store, storage_options: dict[str, Any] | None = None) -> Store:
     """The store that serves ``root``.
 
     Args:
-        root: a local path (relative to the working directory or absolute), a ``file://`` URI or an ``s3://`` URI.
+        root: a local path (relative to the working directory or absolute), a ``file://`` URI or an ``s3://`` URI; a
+            store that is open already is returned as it is.
         storage_options: passed to the object store's client; unused for local paths.
 
     Raises:
         StoreError: a scheme that no store serves.
     """
+    if not isinstance(root, str | os.PathLike):
+        return root
     text = os.fspath(root)
     scheme = text.partition("://")[0] if "://" in text else ""
     if scheme == "file":
@@ -118,16 +148,24 @@ class LocalStore:
             raise StoreError(f"path {path!r} leaves the root {self.root}: expected a relative path without '..'")
         return Path(self.root, path)
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         base = self._local(prefix)
         if not base.is_dir():
             raise StoreError(f"folder {base} does not exist. Remedy: check the root, or wait for its first file")
         found = []
         for folder, names, files in os.walk(base, onerror=_raise):
-            names.sort()
-            found += [os.path.relpath(os.path.join(folder, name), self.root) for name in files]
-        for path in sorted(p.replace(os.sep, "/") for p in found):
+            below = os.path.relpath(folder, self.root).replace(os.sep, "/")
+            below = "" if below == "." else f"{below}/"
+            # Every path in a folder begins with the folder's own, "/" included: some may be past `after` only if the
+            # folder's beginning is not before the same part of `after`.
+            names[:] = [name for name in names if f"{below}{name}/" >= after[: len(below) + len(name) + 1]]
+            found += [path for name in files if (path := below + name) > after]
+        for path in sorted(found):
             yield self.stat(path)
+
+    def folders(self, prefix: str = "") -> builtins.list[str]:
+        base = self._local(prefix)
+        return sorted(one.name for one in os.scandir(base) if one.is_dir()) if base.is_dir() else []
 
     def stat(self, path: str) -> Entry:
         status = os.stat(self._local(path))
@@ -164,8 +202,59 @@ class LocalStore:
         sync_folder(target.parent)
         return self.stat(path).version
 
+    def upload(self, local: str | os.PathLike[str], path: str, *, sha256: str) -> None:
+        target = self._local(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(local, target)
+        except OSError as exc:
+            if exc.errno != errno.EXDEV:
+                raise
+            with open(local, "rb") as file:
+                _copy_durably(file, target)
+            os.unlink(local)
+        sync_folder(target.parent)
+
+    def copy(self, source: Store, source_path: str, path: str) -> None:
+        target = self._local(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        local = source.local_path(source_path)
+        try:
+            if local is None:
+                raise OSError("lies elsewhere")
+            os.link(local, target)  # a second name for a file that never changes
+        except FileNotFoundError:
+            raise
+        except OSError:
+            with source.open(source_path) as file:
+                _copy_durably(file, target)
+        sync_folder(target.parent)
+
     def delete(self, path: str) -> None:
         self._local(path).unlink(missing_ok=True)
+
+    def local_path(self, path: str = "") -> Path:
+        return self._local(path) if path else Path(self.root)
+
+
+def _copy_durably(source: IO[bytes], target: Path) -> None:
+    temporary = target.with_name(f"{target.name}.tmp")
+    with open(temporary, "wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, target)
+
+
+def stored_sha256(store: Store, path: str) -> str:
+    """SHA-256 (hex) of a stored file's bytes, read as a stream. Raises FileNotFoundError, `StoreError`."""
+    # One buffer for the whole file: a fresh block a read costs more page faults than the hash costs time.
+    digest, buffer = hashlib.sha256(), bytearray(1 << 18)
+    view = memoryview(buffer)
+    with store.open(path) as file:
+        while size := file.readinto(buffer):  # type: ignore[attr-defined]
+            digest.update(view[:size])
+    return digest.hexdigest()
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
