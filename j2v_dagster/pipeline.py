@@ -10,10 +10,18 @@ from typing import Any, Literal
 
 import dagster as dg
 
+from j2v_dagster.automation import (
+    Automation,
+    conditions,
+    freshness_policy,
+    no_retry_of_permanent_errors,
+    retry_policy,
+)
 from j2v_dagster.checks import ALL_FINDINGS, build_check_specs
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.launchers.build import build_launcher
 from j2v_dagster.partitions import build_partitions, check_template
+from j2v_dagster.scanning import ScanOptions
 from j2v_dagster.sensors import SensorOptions, build_shard_sensor
 from j2v_dagster.shards import ShardSource
 from j2v_dagster.steps import Pipeline
@@ -61,7 +69,17 @@ def build_prediction_pipeline(
     sensor_min_age_s: float = 60.0,
     sensor_marker: str | None = None,
     sensor_max_partitions: int = 20,
+    sensor_max_keys: int = 20_000,
+    sensor_recent: int = 3,
     sensor_interval_s: int = 30,
+    sensor_target: Literal["table", "input_shards"] = "table",
+    sensor_status: Literal["stopped", "running"] = "stopped",
+    automation: Automation = "table",
+    freshness_fail_s: float | None = None,
+    freshness_warn_s: float | None = None,
+    retries: int = 0,
+    retry_delay_s: float = 30.0,
+    pool: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dg.Definitions:
     """Assets, blocking checks, a job and a sensor for one model and one table. Nothing is read or started here.
@@ -101,9 +119,23 @@ def build_prediction_pipeline(
         launcher: ``torchrun`` (default), a mapping of ``kind`` and options, or a `Launcher`.
         translator: names, groups, owners, kinds and descriptions of the assets.
         sensor_min_age_s: seconds that a partition's newest shard must have rested.
-        sensor_marker: name of a file in the partition's folder that says it is written, instead of the age.
+        sensor_marker: name of a file in the partition's folder that says at once that it is written; shards newer than
+            it wait for the age.
         sensor_max_partitions: most runs one tick requests.
+        sensor_max_keys: files one tick lists; the folder that reaches it is still read to its end.
+        sensor_recent: newest partitions of a daily or hourly definition that every tick looks at first.
         sensor_interval_s: least seconds between two ticks.
+        sensor_target: what a requested run materializes: all of it to the ``table``, or ``input_shards`` alone, which
+            makes the partition stale and leaves the rest to automation.
+        sensor_status: ``stopped`` until somebody switches it on, or ``running`` from the start.
+        automation: what Dagster's automation sensor, once it is switched on, does by itself: ``table`` loads rank files
+            whose blocking checks passed, ``all`` also predicts new snapshots, ``off`` nothing.
+        freshness_fail_s: seconds since the last load after which the table's freshness fails; default: no policy.
+        freshness_warn_s: seconds since the last load after which it warns; less than ``freshness_fail_s``.
+        retries: tries that a run gives predicting and loading after the first, where another try may help.
+        retry_delay_s: seconds before the first of them; each further one waits twice as long.
+        pool: pool that predicting takes a slot of; default: ``gpu``, but none with ``accelerator="cpu"``; an empty text
+            means none.
         storage_options: options of the object store's client; never secrets, they are written into the job.
 
     Raises:
@@ -115,13 +147,29 @@ def build_prediction_pipeline(
         ("ranks", ranks, 1),
         ("replay_sample", replay_sample, 0),
         ("segment_rows", segment_rows, 1),
+        ("sensor_max_partitions", sensor_max_partitions, 1),
+        ("sensor_max_keys", sensor_max_keys, 1),
+        ("sensor_recent", sensor_recent, 0),
+        ("retries", retries, 0),
+        ("retry_delay_s", retry_delay_s, 0),
     ):
         if value < least:
             raise ValueError(f"pipeline {name!r}: {option} is {value}; expected at least {least}")
+    for option, word, words in (
+        ("sensor_target", sensor_target, ("table", "input_shards")),
+        ("sensor_status", sensor_status, ("stopped", "running")),
+        ("automation", automation, ("off", "table", "all")),
+    ):
+        if word not in words:
+            raise ValueError(f"pipeline {name!r}: {option} is {word!r}; expected one of {', '.join(words)}")
     if unknown := sorted(set(require) - set(ALL_FINDINGS)):
         raise ValueError(f"pipeline {name!r}: require names {unknown}; expected some of {list(ALL_FINDINGS)}")
     try:
         check_max_rejected(max_rejected)
+    except ValueError as exc:
+        raise ValueError(f"pipeline {name!r}: {exc}") from exc
+    try:
+        freshness = freshness_policy(freshness_fail_s, freshness_warn_s)
     except ValueError as exc:
         raise ValueError(f"pipeline {name!r}: {exc}") from exc
     check_template(folder)
@@ -161,20 +209,35 @@ def build_prediction_pipeline(
             "max_rejected": max_rejected,
         },
     )
-    assets = _assets(pipeline)
+    if pool is None and accelerator != "cpu":
+        pool = "gpu"
+    follow = conditions(automation, checkpoint=pipeline.key("model_checkpoint"))
+    retry = {"retry_policy": retry_policy(retries, retry_delay_s)}
+    assets = _assets(
+        pipeline,
+        retries=retries,
+        predict={**retry, "automation_condition": follow.get("prediction_rank_files"), "pool": pool or None},
+        load={**retry, "automation_condition": follow.get("predictions"), "freshness_policy": freshness},
+    )
     job = dg.define_asset_job(
         f"{name}_predict",
         selection=dg.AssetSelection.assets(*assets),
         description=f"One partition of {name}, from its shards to the table {table}.",
     )
-    sensor_options = SensorOptions(sensor_min_age_s, sensor_marker, sensor_max_partitions, sensor_interval_s)
+    bounds = ScanOptions(sensor_min_age_s, sensor_marker, sensor_max_keys, sensor_max_partitions)
     sensor = build_shard_sensor(
-        name=name, source=pipeline.source, partitions_def=pipeline.partitions_def, job=job, options=sensor_options
+        name=name,
+        source=pipeline.source,
+        partitions_def=pipeline.partitions_def,
+        job=job,
+        selection=[pipeline.key("input_shards")] if sensor_target == "input_shards" else None,
+        options=SensorOptions(bounds, sensor_interval_s, sensor_recent, sensor_status),
+        shows=pipeline.shows,
     )
     return dg.Definitions(assets=assets, asset_checks=[_checks(pipeline)], jobs=[job], sensors=[sensor])
 
 
-def _assets(pipeline: Pipeline) -> list[Any]:
+def _assets(pipeline: Pipeline, *, retries: int, predict: dict[str, Any], load: dict[str, Any]) -> list[Any]:
     def options(role: Role) -> dict[str, Any]:
         translator, source = pipeline.translator, pipeline.source
         return {
@@ -203,13 +266,21 @@ def _assets(pipeline: Pipeline) -> list[Any]:
         **options("prediction_rank_files"),
         deps=[pipeline.key("input_shards"), pipeline.key("model_checkpoint")],
         code_version=settings_digest(pipeline.job),
+        **predict,
     )
     def prediction_rank_files(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return pipeline.predict(context)
+        with no_retry_of_permanent_errors(retries):
+            return pipeline.predict(context)
 
-    @dg.asset(**options("predictions"), deps=[pipeline.key("prediction_rank_files")], pool=pipeline.warehouse.kind)
+    @dg.asset(
+        **options("predictions"),
+        deps=[pipeline.key("prediction_rank_files")],
+        pool=pipeline.warehouse.kind,
+        **load,
+    )
     def predictions(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return pipeline.load(context)
+        with no_retry_of_permanent_errors(retries):
+            return pipeline.load(context)
 
     return [input_shards, model_checkpoint, prediction_rank_files, predictions]
 
