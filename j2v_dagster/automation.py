@@ -40,20 +40,18 @@ def conditions(automation: Automation, *, checkpoint: dg.AssetKey) -> dict[Role,
     """
     if automation == "off":
         return {}
-    free = ~dg.AutomationCondition.any_deps_missing() & ~dg.AutomationCondition.any_deps_in_progress()
-    free = free & ~dg.AutomationCondition.in_progress()
-    updated = dg.AutomationCondition.any_deps_updated() | dg.AutomationCondition.newly_missing()
-    table = (
-        updated.since_last_handled() & free & dg.AutomationCondition.all_deps_blocking_checks_passed()
-    ).with_label("rank files were predicted and their blocking checks passed")
+    follows = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
+    table = (follows & dg.AutomationCondition.all_deps_blocking_checks_passed()).with_label(
+        "rank files were predicted and their blocking checks passed"
+    )
     if automation == "table":
         return {"predictions": table}
     # A new model makes every partition stale; predicting years again is a person's decision, not a condition's.
-    shards = (
-        dg.AutomationCondition.newly_missing()
-        | dg.AutomationCondition.any_deps_updated().ignore(dg.AssetSelection.assets(checkpoint))
-    ).since_last_handled() & free
-    return {"predictions": table, "prediction_rank_files": shards.with_label("the snapshot of the shards is new")}
+    updated = dg.AutomationCondition.any_deps_updated()
+    shards = follows.replace(updated, updated.ignore(dg.AssetSelection.assets(checkpoint))).with_label(
+        "the snapshot of the shards is new"
+    )
+    return {"predictions": table, "prediction_rank_files": shards}
 
 
 def freshness_policy(fail_s: float | None, warn_s: float | None) -> dg.FreshnessPolicy | None:
