@@ -39,11 +39,12 @@ class PartitionsFailed(Json2VecError):
     """Partitions of a backfill that did not get to their end; the message names each with its error."""
 
 
-def build_single_run(pipeline: Pipeline, specs: Sequence[dg.AssetSpec]) -> dg.AssetsDefinition:
+def build_single_run(pipeline: Pipeline, specs: Sequence[dg.AssetSpec], **options: Any) -> dg.AssetsDefinition:
     """The partitioned assets of a pipeline as one step over any number of partitions.
 
     Args:
         specs: of `STEPS`, with their dependencies and partitions.
+        options: of the step: pool, retry policy.
     """
     blocking = {
         spec.name: bool(spec.blocking)
@@ -57,7 +58,7 @@ def build_single_run(pipeline: Pipeline, specs: Sequence[dg.AssetSpec]) -> dg.As
         partitions_def=pipeline.partitions_def,
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
-        pool=pipeline.warehouse.kind,
+        **options,
     )
     def partitions(context: dg.AssetExecutionContext) -> Iterator[Any]:
         run = _Run(pipeline, context, {spec.key: spec for spec in specs}, blocking)

@@ -61,9 +61,23 @@ class Json2VecPredictions(dg.Component, dg.Resolvable):
     launcher: Annotated[str | dict[str, Any] | None, _described("torchrun, or kind and options.")] = None
     translator: Annotated[str | None, _described("module:Class of a PredictionTranslator.")] = None
     sensor_min_age_s: Annotated[float, _described("Seconds that a partition's newest shard must have rested.")] = 60.0
-    sensor_marker: Annotated[str | None, _described("Marker file instead of the age.", "_SUCCESS")] = None
+    sensor_marker: Annotated[str | None, _described("Marker file that says so at once.", "_SUCCESS")] = None
     sensor_max_partitions: Annotated[int, _described("Most runs one tick requests.")] = 20
+    sensor_max_keys: Annotated[int, _described("Files one tick lists.", 20_000)] = 20_000
+    sensor_recent: Annotated[int, _described("Newest daily or hourly partitions that every tick looks at.")] = 3
     sensor_interval_s: Annotated[int, _described("Least seconds between two ticks.")] = 30
+    sensor_target: Annotated[str, _described("What a run materializes: table (all), or input_shards.")] = "table"
+    sensor_status: Annotated[str, _described("stopped or running, at first.", "running")] = "stopped"
+    automation: Annotated[str, _described("What follows by itself: off, table or all.", "table")] = "table"
+    freshness_fail_s: Annotated[
+        float | None, _described("Seconds since the last load after which freshness fails.", 93_600)
+    ] = None
+    freshness_warn_s: Annotated[
+        float | None, _described("Seconds since the last load after which freshness warns.", 90_000)
+    ] = None
+    retries: Annotated[int, _described("Further tries of predicting and loading, where another may help.", 2)] = 0
+    retry_delay_s: Annotated[float, _described("Seconds before the first; then twice as long each time.")] = 30.0
+    pool: Annotated[str | None, _described("Pool of predicting; default: gpu, none on CPUs.", "gpu")] = None
     storage_options: Annotated[
         dict[str, Any] | None, _described("Options of the object store's client; never secrets.")
     ] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -28,11 +29,15 @@ _LINES_PER_MESSAGE = 50
 
 
 class RanksFailed(Json2VecError):
-    """Ranks that did not end well; the message names them, their errors and their logs."""
+    """Ranks that did not end well; the message names them, their errors and their logs.
 
-    def __init__(self, message: str, *, ranks: tuple[int, ...] = ()) -> None:
+    ``errors`` are the names of the exceptions that they left, and of their causes; empty where ranks were killed.
+    """
+
+    def __init__(self, message: str, *, ranks: tuple[int, ...] = (), errors: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.ranks = ranks
+        self.errors = errors
 
 
 def checkpoint_sha256(path: str | os.PathLike[str]) -> str:
@@ -190,7 +195,14 @@ def failure(launch: Launch, status: Status, ranks: int) -> RanksFailed:
         f"{outcome}: {text}. {'Nothing was committed; the table keeps its rows. ' if alone else ''}"
         f"Remedy: mend the cause and run again. All logs: {launch.log_folder}",
         ranks=tuple(guilty),
+        errors=tuple(name for rank in guilty if rank in errors for name in _chain(errors[rank])),
     )
+
+
+def _chain(error: Mapping[str, Any]) -> list[str]:
+    """Names of an error of a rank and of the exceptions in its traceback."""
+    lines = re.findall(r"^([A-Za-z_][\w.]*)(?::|$)", str(error.get("traceback", "")), re.MULTILINE)
+    return [str(error.get("error")), *(line.rpartition(".")[2] for line in lines if line != "Traceback")]
 
 
 def resume_attempt(

@@ -38,7 +38,7 @@ from j2v_dagster.execution import (
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.lineage import column_schema, columns_read, rank_file_lineage, table_lineage
 from j2v_dagster.locks import Lease, partition_lock
-from j2v_dagster.shards import ShardSource, read_inputs, shard_rows, write_inputs
+from j2v_dagster.shards import ShardSource, read_inputs, shard_rows, shown_listing, write_inputs
 from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.columns import ColumnPath, Projection, project
@@ -114,6 +114,10 @@ class Pipeline:
 
     def sealed(self, partition: str, run_id: str) -> SealedAttempt:
         return seal(self.output_of(partition).committed(run_id))
+
+    def shows(self, partition: str) -> str | None:
+        """The listing digest of the shards that the table shows of a partition, None where there is none."""
+        return shown_listing(self.output_of(partition).store)
 
     def local_checkpoint(self) -> Path:
         """The checkpoint on this machine; one in an object store is copied once a version.

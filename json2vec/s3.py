@@ -15,6 +15,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import IO, Any, NoReturn, cast
 
@@ -272,6 +273,11 @@ class S3Store:
 
     def local_path(self, path: str = "") -> None:
         return None
+
+    def now(self) -> float:
+        reply = self._call("list_objects_v2", "", MaxKeys=1, Prefix=self.prefix)
+        date = reply["ResponseMetadata"]["HTTPHeaders"]["date"]
+        return parsedate_to_datetime(date).timestamp()
 
     def polars_options(self) -> dict[str, Any]:
         """``storage_options`` with which polars reads this bucket."""

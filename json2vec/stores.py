@@ -12,10 +12,11 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from typing import IO, Any, NoReturn, Protocol
 from urllib.parse import unquote, urlsplit
 
 from json2vec.errors import StoreError
@@ -103,6 +104,10 @@ class Store(Protocol):
         """``path`` on a local disk, or None in an object store."""
         ...
 
+    def now(self) -> float:
+        """Seconds since 1970-01-01 UTC, by the clock that sets `Entry.modified`: the server's, where there is one."""
+        ...
+
 
 def open_store(root: str | os.PathLike[str] | Store, storage_options: dict[str, Any] | None = None) -> Store:
     """The store that serves ``root``.
@@ -151,17 +156,38 @@ class LocalStore:
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         base = self._local(prefix)
         if not base.is_dir():
+            if os.path.isdir(self.root):
+                return  # as in an object store, where a folder without files does not exist
             raise StoreError(f"folder {base} does not exist. Remedy: check the root, or wait for its first file")
-        found = []
-        for folder, names, files in os.walk(base, onerror=_raise):
-            below = os.path.relpath(folder, self.root).replace(os.sep, "/")
-            below = "" if below == "." else f"{below}/"
-            # Every path in a folder begins with the folder's own, "/" included: some may be past `after` only if the
-            # folder's beginning is not before the same part of `after`.
-            names[:] = [name for name in names if f"{below}{name}/" >= after[: len(below) + len(name) + 1]]
-            found += [path for name in files if (path := below + name) > after]
-        for path in sorted(found):
-            yield self.stat(path)
+        yield from self._walk(base, f"{prefix}/" if prefix else "", after)
+
+    def _walk(self, folder: Path, below: str, after: str) -> Iterator[Entry]:
+        """The files of ``folder``, whose paths begin with ``below``; reads one folder's names at a time."""
+        try:
+            with os.scandir(folder) as entries:
+                listed = [(below + one.name, one.is_dir(), one.is_symlink()) for one in entries]
+        except FileNotFoundError:
+            return  # removed since it was listed
+        except OSError as exc:
+            _raise(exc)
+        # Sorted as the whole paths are: what lies in folder `a` comes after file `a-b`, since "-" < "/".
+        # Links to folders are not followed: they may lead out of the root, or in a circle.
+        found = sorted(f"{path}/" if is_dir else path for path, is_dir, link in listed if not (is_dir and link))
+        for path in found:
+            if not path.endswith("/"):
+                if path > after and (entry := self._stat_listed(path)) is not None:
+                    yield entry
+            elif path >= after[: len(path)]:  # something in it may be past `after`
+                yield from self._walk(Path(self.root, path), path, after)
+
+    def _stat_listed(self, path: str) -> Entry | None:
+        """`stat`, or None for a file that was removed or renamed since its folder was read."""
+        try:
+            return self.stat(path)
+        except FileNotFoundError as exc:
+            if os.path.islink(self._local(path)):
+                raise StoreError(f"{self.uri(path)} is a link to nothing. Remedy: mend or remove it") from exc
+            return None
 
     def folders(self, prefix: str = "") -> builtins.list[str]:
         base = self._local(prefix)
@@ -236,6 +262,9 @@ class LocalStore:
     def local_path(self, path: str = "") -> Path:
         return self._local(path) if path else Path(self.root)
 
+    def now(self) -> float:
+        return time.time()
+
 
 def _copy_durably(source: IO[bytes], target: Path) -> None:
     temporary = target.with_name(f"{target.name}.tmp")
@@ -301,5 +330,5 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def _raise(error: OSError) -> None:
+def _raise(error: OSError) -> NoReturn:
     raise StoreError(f"cannot list {error.filename}: {error.strerror}") from error
