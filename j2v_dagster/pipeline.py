@@ -184,6 +184,8 @@ def build_prediction_pipeline(
             f"pipeline {name!r}: storage_options holds {secret}; expected no credentials, since the options are "
             "written into jobs. Remedy: give credentials through the AWS chain (environment, profile, instance role)"
         )
+    if "@" in str(options.get("endpoint_url", "")):
+        raise ValueError(f"pipeline {name!r}: endpoint_url holds credentials. Remedy: give them through the AWS chain")
     pipeline = Pipeline(
         name=name,
         source=ShardSource(inputs=inputs, suffix=suffix, folder=folder, storage_options=options or None),
