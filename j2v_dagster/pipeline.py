@@ -11,6 +11,7 @@ from typing import Any, Literal
 import dagster as dg
 
 from j2v_dagster.checks import ALL_FINDINGS, build_check_specs
+from j2v_dagster.contract import ContractOptions
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.launchers.build import build_launcher
 from j2v_dagster.partitions import build_partitions, check_template
@@ -21,6 +22,7 @@ from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.build import build_warehouse
 from j2v_dagster.warehouse.columns import parse_columns
+from json2vec.contract import SAMPLE_ROWS
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
 
 
@@ -54,6 +56,9 @@ def build_prediction_pipeline(
     resume: bool = True,
     rank_timeout_s: float = 600.0,
     min_free_bytes: int = 256 * 2**20,
+    contract: Literal["raise", "warn", "off"] = "raise",
+    contract_sample: int = SAMPLE_ROWS,
+    contract_limits: Mapping[str, Any] | None = None,
     replay_sample: int = 64,
     require: Sequence[str] = ALL_FINDINGS,
     launcher: Launcher | str | Mapping[str, Any] | None = None,
@@ -96,6 +101,11 @@ def build_prediction_pipeline(
         resume: adopt the segments that earlier failed attempts sealed, and predict only the rest.
         rank_timeout_s: seconds without progress after which a rank counts as hung and all ranks are ended.
         min_free_bytes: bytes that must be free on the output's disk beyond twice the input's.
+        contract: what happens where a partition's shards are not what the model was trained on (docs/contract.md):
+            ``raise`` before any rank starts, ``warn``, or ``off``.
+        contract_sample: rows of a partition that are read for it, and for the check on drift; 0 compares schemas alone.
+        contract_limits: a pair (warning, error) of shares from 0.0 to 1.0 by the name of a rate, and ``ignore``, a list
+            of columns (see `json2vec.contract.Limits`).
         replay_sample: rows a partition predicted again by the checks; 0 leaves ``replay`` unproven and not required.
         require: findings that must be proven (see `j2v_dagster.checks`); one that failed always fails its check.
         launcher: ``torchrun`` (default), a mapping of ``kind`` and options, or a `Launcher`.
@@ -124,6 +134,10 @@ def build_prediction_pipeline(
         check_max_rejected(max_rejected)
     except ValueError as exc:
         raise ValueError(f"pipeline {name!r}: {exc}") from exc
+    try:
+        contract_options = ContractOptions.of(contract, contract_sample, contract_limits)
+    except ValueError as exc:
+        raise ValueError(f"pipeline {name!r}: {exc}") from exc
     check_template(folder)
     options = dict(storage_options or {})
     pipeline = Pipeline(
@@ -144,6 +158,7 @@ def build_prediction_pipeline(
         launcher=build_launcher(launcher),
         translator=translator or PredictionTranslator(),
         resume=resume,
+        contract=contract_options,
         job={
             "storage_options": options,
             "batch_size": batch_size,

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from j2v_dagster.attempts import PartitionOutput, SealedAttempt, require_verdict, seal, write_verdict
 from j2v_dagster.checks import check_results, incomplete_results, rejected_result
+from j2v_dagster.contract import ContractOptions, contract_metadata
 from j2v_dagster.execution import check_free_space, checkpoint_sha256, commit, rank_table, resume_attempt, run_ranks
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.lineage import column_schema, columns_read, rank_file_lineage, table_lineage
@@ -44,6 +45,7 @@ class Pipeline:
     launcher: Launcher
     translator: PredictionTranslator
     resume: bool = True
+    contract: ContractOptions = field(default_factory=ContractOptions)
     job: dict[str, Any] = field(default_factory=dict)
 
     def key(self, role: Role) -> dg.AssetKey:
@@ -103,6 +105,10 @@ class Pipeline:
         check_unchanged(snapshot, self.source.store(partition))
         digest = checkpoint_sha256(self.checkpoint)
         model = load_checkpoint(self.checkpoint)  # plain values and tensors; refuses a truncated or foreign file
+        compared = self.contract.compare(
+            model, snapshot, self.source.store(partition), self.job, log=context.log,
+            what=f"pipeline {self.name!r}, partition {partition!r}",
+        )  # fmt: skip
         earlier = output.resumable() if self.resume else []
         attempt = output.create(context.run.run_id)
         check_free_space(attempt.path, snapshot, min_free_bytes=self.min_free_bytes)
@@ -148,6 +154,7 @@ class Pipeline:
                 "model": manifest.model,
                 "checkpoint_sha256": digest,
                 "snapshot": snapshot.digest,
+                **contract_metadata(compared),
             },
         )
 
@@ -185,6 +192,9 @@ class Pipeline:
         write_verdict(attempt, passed=all(verdicts.values()), checks=verdicts)
         yield from results
         yield rejected_result(attempt.path, asset=asset)
+        yield self.contract.drift_result(
+            self.checkpoint, attempt.path, self.source.store(partition), self.job, asset=asset
+        )
 
     def load(self, context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Compare the files with the manifest again, replace the table's partition, then move the pointer."""

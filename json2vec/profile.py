@@ -63,7 +63,7 @@ class Numbers:
 
     Attributes:
         count: finite values. infinite: how many were not.
-        mean, std, min, max: of the finite values.
+        mean, std, min, max: of the finite values; 0 where there is none.
         quantiles: at `QUANTILES`, of an even sample of the values.
         edges: ascending inner bounds of bins, about the deciles; a bin holds its upper bound.
         bins: values in each of the len(edges) + 1 bins, of those sampled.
@@ -96,7 +96,7 @@ class LeafProfile:
         type: name of the field type.
         valued, null, padded, masked: slots by state.
         labels: of a type with a vocabulary, else None.
-        numbers: of a Number or Vector with at least one finite value, else None.
+        numbers: of a Number or Vector with at least one value, else None.
     """
 
     type: str

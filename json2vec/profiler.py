@@ -287,9 +287,9 @@ class _NumberCounts:
         self._far += int(((values < low - width) | (values > high + width)).sum())
 
     def finish(self) -> Numbers | None:
-        if not self._count:
+        if not self._count and not self._infinite:
             return None
-        sample = np.sort(self._sample)
+        sample = np.sort(self._sample) if self._count else np.zeros(1)
         edges, bins = self._edges, self._bins
         if edges is None:
             edges = np.unique(_quantiles(sample, np.arange(1, 10) / 10))
@@ -298,9 +298,9 @@ class _NumberCounts:
             count=self._count,
             infinite=self._infinite,
             mean=self._mean,
-            std=math.sqrt(self._squares / self._count),
-            min=self._min,
-            max=self._max,
+            std=math.sqrt(self._squares / max(1, self._count)),
+            min=self._min if self._count else 0.0,
+            max=self._max if self._count else 0.0,
             quantiles=tuple(_quantiles(sample, np.array(QUANTILES)).tolist()),
             edges=tuple(edges.tolist()),
             bins=tuple(bins.tolist()),

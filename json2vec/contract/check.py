@@ -166,7 +166,6 @@ class Sample:
 
     Attributes:
         profile: of the rows that can be encoded; None where a whole column cannot.
-        breaches: values that their fields cannot encode, and errors of the preprocessor.
     """
 
     def __init__(
@@ -175,8 +174,20 @@ class Sample:
         self._schema, self._vocabularies, self._reference = schema, vocabularies, reference
         self._on_bad_row: OnBadRow = on_bad_row
         self._batches: list[RowBatch] = []
+        self._errors: dict[Address, list[EncodeError]] = {}
+        self._preprocessor: ProcessorError | None = None
         self.profile: Profile | None = None
-        self.breaches: list[Breach] = []
+
+    @property
+    def breaches(self) -> list[Breach]:
+        """Values that their fields cannot encode, and an error of the preprocessor."""
+        found = [self._unencodable(address, errors) for address, errors in self._errors.items()]
+        if self._preprocessor is not None:
+            found.append(
+                Breach("preprocessor", "error", "(the record)", "rows that the preprocessor takes",
+                       str(self._preprocessor), "write the rows as in training, or correct the preprocessor")
+            )  # fmt: skip
+        return found
 
     def read(self, snapshot: Snapshot, source: Any, rows: int, preprocessor: Preprocessor | None) -> None:
         """Read about so many rows; see `check_shards` for what it raises."""
@@ -195,10 +206,7 @@ class Sample:
                     profiler.update(good)
                     self._batches.append(good)
         except ProcessorError as exc:
-            self.breaches.append(
-                Breach("preprocessor", "error", "(the record)", "rows that the preprocessor takes", str(exc),
-                       "write the rows as in training, or correct the preprocessor")
-            )  # fmt: skip
+            self._preprocessor = exc
             return
         self.profile = profiler.finish(
             snapshot.schema, suffix=str(snapshot.suffix), preprocessed=preprocessor is not None
@@ -223,23 +231,27 @@ class Sample:
                     if exc.row is None and exc.item is not None and column is not None:
                         exc.row = int(column.rows()[exc.item])
                     error = located(exc, address, batch)
-                self._unencodable(address, error)
-                if error.row is None or len(self.breaches) > _MOST_BAD:
+                self._errors.setdefault(address, []).append(error)
+                if error.row is None or sum(map(len, self._errors.values())) > _MOST_BAD:
                     return None
                 batch = reject(batch, error.row, str(error))
         return batch
 
-    def _unencodable(self, address: Address, error: EncodeError) -> None:
+    def _unencodable(self, address: Address, errors: list[EncodeError]) -> Breach:
         leaf, query = self._schema.leaves[address], self._schema.query(address)
         where = query.text if query.steps is None else path_text(query.steps)
-        single = self._on_bad_row == "quarantine" and error.row is not None
-        self.breaches.append(
-            Breach(
-                "unencodable", "warning" if single else "error", where, f"values that a {leaf.type} field can encode",
-                str(error).removeprefix(f"{address}: "),
-                "mend the row" if error.row is not None else f"write {where} as in training", addresses=(str(address),),
-            )
-        )  # fmt: skip
+        single = errors[0].row is not None
+        messages = [str(error).removeprefix(f"{address}: ") for error in errors]
+        return Breach(
+            "unencodable",
+            "warning" if single and self._on_bad_row == "quarantine" else "error",
+            where,
+            f"values that a {leaf.type} field can encode",
+            messages[0] if len(messages) == 1 else f"{len(messages)} rows or more that it cannot: {messages[0]}",
+            "mend the rows, or predict with on_bad_row='quarantine'" if single else f"write {where} as in training",
+            examples=tuple(messages[1:4]),
+            addresses=(str(address),),
+        )
 
     def illustrate(self, breach: Breach) -> Breach:
         """A breach of a rate with up to three rows that make it."""

@@ -110,7 +110,7 @@ def _leaf(at: _Leaf, expected: LeafProfile, found: LeafProfile) -> Iterator[Brea
     yield from _nulls(at, expected, found)
     if expected.labels and found.labels:
         yield from _labels(at, expected.labels, found.labels)
-    if expected.numbers and found.numbers:
+    if expected.numbers and expected.numbers.count and found.numbers:
         yield from _numbers(at, expected.numbers, found.numbers)
 
 
@@ -152,7 +152,7 @@ def _labels(at: _Leaf, expected: Labels, found: Labels) -> Iterator[Breach]:
     if known == 1 and of >= _ENOUGH and expected.top and expected.count:
         share = max(count for _, count in expected.top) / expected.count
         if share**of < SURE:
-            label = (found.top[0] if found.top and found.top[0][1] else found.strange[0])[0]
+            label, _ = max((*found.top, *found.strange), key=lambda pair: pair[1])
             yield _constant(at, f"{expected.distinct} different labels", repr(label))
 
 
@@ -172,8 +172,8 @@ def _spelling(expected: Labels, found: Labels) -> str:
             continue
         if isinstance(label, str) != isinstance(twin, str):
             return f"; did you mean {twin!r} ({type(twin).__name__}, not {type(label).__name__}) for {label!r}?"
-        case = isinstance(label, str) and isinstance(twin, str) and label.strip() == twin.strip()
-        return f"; did you mean {twin!r} for {label!r}? They differ in {'white space' if case else 'case'}"
+        blanks = isinstance(label, str) and isinstance(twin, str) and label.strip() == twin.strip()
+        return f"; did you mean {twin!r} for {label!r}? They differ in {'white space' if blanks else 'case'}"
     return ""
 
 
@@ -185,9 +185,8 @@ def _bare(label: Label) -> str:
 def _numbers(at: _Leaf, expected: Numbers, found: Numbers) -> Iterator[Breach]:
     count = found.count + found.infinite
     of = min(count, at.rows)
-    middle = f"median {found.median:.6g}, {found.min:.6g} to {found.max:.6g}"
-    usual = f"median {expected.median:.6g}, {expected.min:.6g} to {expected.max:.6g}"
-    unit = _unit(expected, found) if of >= _ENOUGH else None
+    middle, usual = _range(found), _range(expected)
+    unit = _unit(expected, found) if min(found.count, at.rows) >= _ENOUGH else None
     if unit is not None:
         yield at.breach(
             "unit_change", "error", usual, f"{middle}: all quantiles fit {unit}",
@@ -209,6 +208,12 @@ def _numbers(at: _Leaf, expected: Numbers, found: Numbers) -> Iterator[Breach]:
         share = max(expected.bins) / max(1, sum(expected.bins))
         if share**of < SURE:
             yield _constant(at, usual, f"{found.min:.6g}")
+
+
+def _range(numbers: Numbers) -> str:
+    if not numbers.count:
+        return "infinite values alone"
+    return f"median {numbers.median:.6g}, {numbers.min:.6g} to {numbers.max:.6g}"
 
 
 def _unit(expected: Numbers, found: Numbers) -> str | None:

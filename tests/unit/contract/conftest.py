@@ -19,6 +19,7 @@ from json2vec.contract import Outcome, check_shards
 from json2vec.data.snapshot import snapshot_files
 from json2vec.stores import open_store
 
+LEG = pa.struct([("carrier", pa.string()), ("distance", pa.float64()), ("plane_id", pa.string())])
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -30,10 +31,10 @@ SCHEMA = pa.schema(
         ("gate", pa.int64()),
         ("night", pa.bool_()),
         ("note", pa.string()),
-        ("legs", pa.list_(pa.struct([("carrier", pa.string()), ("distance", pa.float64()), ("plane_id", pa.string())]))),
+        ("legs", pa.list_(LEG)),
         ("label", pa.string()),
     ]
-)  # fmt: skip
+)
 
 
 def good_rows(seed: int, rows: int) -> list[dict[str, Any]]:
