@@ -139,8 +139,8 @@ def _labels(at: _Leaf, expected: Labels, found: Labels) -> Iterator[Breach]:
     was, now = expected.expected_unknown_rate, found.unknown_rate
     severity = excess(now, of, was, at.limits.unknown_rate)
     if severity is not None:
-        strange = ", ".join(f"{label!r} ({count}x)" for label, count in found.strange[:3])
-        usual = [repr(label) for label, _ in expected.top[:3]] + ["..."] * (expected.distinct > 3)
+        strange = ", ".join(f"{label!r:.80} ({count}x)" for label, count in found.strange[:3])
+        usual = [f"{label!r:.80}" for label, _ in expected.top[:3]] + ["..."] * (expected.distinct > 3)
         yield at.breach(
             "unknown_rate", severity,
             f"{was:.1%} labels that the model does not know; it knows {', '.join(usual) or 'none'}",
@@ -153,7 +153,7 @@ def _labels(at: _Leaf, expected: Labels, found: Labels) -> Iterator[Breach]:
         share = max(count for _, count in expected.top) / expected.count
         if share**of < SURE:
             label, _ = max((*found.top, *found.strange), key=lambda pair: pair[1])
-            yield _constant(at, f"{expected.distinct} different labels", repr(label))
+            yield _constant(at, f"{expected.distinct} different labels", f"{label!r:.80}")
 
 
 def _constant(at: _Leaf, expected: str, value: str) -> Breach:
@@ -171,9 +171,9 @@ def _spelling(expected: Labels, found: Labels) -> str:
         if twin is None:
             continue
         if isinstance(label, str) != isinstance(twin, str):
-            return f"; did you mean {twin!r} ({type(twin).__name__}, not {type(label).__name__}) for {label!r}?"
+            return f"; did you mean {twin!r:.80} ({type(twin).__name__}, not {type(label).__name__})?"
         blanks = isinstance(label, str) and isinstance(twin, str) and label.strip() == twin.strip()
-        return f"; did you mean {twin!r} for {label!r}? They differ in {'white space' if blanks else 'case'}"
+        return f"; did you mean {twin!r:.80} for {label!r:.80}? They differ in {'white space' if blanks else 'case'}"
     return ""
 
 

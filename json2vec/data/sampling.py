@@ -20,7 +20,7 @@ from json2vec.schema import Schema
 
 PROFILE_ROWS = 65_536
 """Rows of a training profile where nothing else asks for a pass over all of them."""
-_PIECES = 32
+_PIECES = 16  # each costs the decoding of its row group up to it
 _ROWS_AT_ONCE = 8192
 
 

@@ -117,6 +117,9 @@ def test_a_translator_owns_every_name() -> None:
         ({"folder": "x"}, "folder template"),
         ({"columns": {"id": "input.id"}}, "column path"),
         ({"launcher": "slurm"}, "launcher 'slurm'"),
+        ({"contract": "maybe"}, "'raise', 'warn' or 'off'"),
+        ({"contract_sample": -1}, "contract_sample is -1"),
+        ({"contract_limits": {"nulls": 0.1}}, "no limit 'nulls'"),
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused(changed: dict[str, Any], message: str) -> None:
