@@ -3,7 +3,8 @@
     python benchmarks/contract.py [--workloads flat nested] [--rows 200000] [--runs 5]
 
 The pass that learns vocabularies is timed without and with the profile, in turns; beside it one epoch of
-`trainer.fit`, of which it is a small part. Then the contract on a partition of `--rows` rows: schemas alone, and with a sample.
+`trainer.fit`, of which it is a small part. Then the contract on a partition of `--rows` rows: schemas alone, and with
+a sample.
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ _REJECTED_RULE = (
     "Remedy: read rejected-*.parquet in the attempt's folder; mend the rows and materialize the partition again."
 )
 _DRIFT_RULE = (
-    "Rule: a sample of the partition's rows is like the rows that the model was trained on: the population stability "
-    "index of every leaf stays below contract_limits' psi (0.25) and what chance adds, and nulls, unknown labels, list "
-    "lengths and ranges stay within their limits. Warns; nothing is stopped. Remedy: see the table; train again where "
-    "the data are right."
+    "Rule: a sample of the partition's rows is like the rows that the model was trained on: no leaf's population "
+    "stability index is more than contract_limits' psi (0.25) above what chance adds and the training's own folders "
+    "reached; nulls, unknown labels, lengths of lists and ranges stay within their limits. Warns; nothing is stopped. "
+    "Remedy: see the table; train again where the data are right."
 )
 
 

@@ -164,12 +164,12 @@ def drift_rows(outcome: Outcome, limits: Limits) -> list[dict[str, Any]]:
         if found is None:
             continue
         moved = drift(expected, found, outcome.sample.rows)
-        drifted = moved.psi is not None and moved.psi > limits.psi[0] + moved.noise and address not in limits.ignore
+        drifted = moved.exceeds(limits.psi[0]) and address not in limits.ignore
         rows.append(
             {
                 "leaf": address, "type": expected.type, "expected": _spelled(expected), "found": _spelled(found),
                 "psi": None if moved.psi is None else round(moved.psi, 4), "noise": round(moved.noise, 4),
-                "drifted": drifted,
+                "natural": round(moved.natural, 4), "drifted": drifted,
             }
         )  # fmt: skip
     return rows

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -67,8 +67,8 @@ class Numbers:
         quantiles: at `QUANTILES`, of an even sample of the values.
         edges: ascending inner bounds of bins, about the deciles; a bin holds its upper bound.
         bins: values in each of the len(edges) + 1 bins, of those sampled.
-        outside: values beyond min and max of the profile that this one was compared with. far: those that lie further
-            out than the range between the two is wide, and the infinite ones.
+        outside: values that lie out of the range of the profile that this one was compared with, by more than half its
+            width. far: by more than its width, and the infinite ones.
     """
 
     count: int
@@ -89,6 +89,25 @@ class Numbers:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """How far the folders of the training lay apart, each compared with all rows: what is natural for a partition.
+
+    Weather is much the same for all rows of a day, and no day is like the year.
+
+    Attributes:
+        folders: with enough values to tell.
+        psi: the largest population stability index of one of them, less what chance adds.
+        null_rate: the highest of one of them.
+        constant: how many of them had the same value throughout.
+    """
+
+    folders: int = 0
+    psi: float = 0.0
+    null_rate: float = 0.0
+    constant: int = 0
+
+
+@dataclass(frozen=True)
 class LeafProfile:
     """The slots of one leaf.
 
@@ -97,6 +116,7 @@ class LeafProfile:
         valued, null, padded, masked: slots by state.
         labels: of a type with a vocabulary, else None.
         numbers: of a Number or Vector with at least one value, else None.
+        apart: how much of this differs from folder to folder.
     """
 
     type: str
@@ -106,6 +126,7 @@ class LeafProfile:
     masked: int = 0
     labels: Labels | None = None
     numbers: Numbers | None = None
+    apart: Apart = Apart()
 
     @property
     def occupied(self) -> int:
@@ -126,6 +147,7 @@ class Lengths:
         empty: of those, empty or missing.
         overflow: of those, longer than ``max_length``.
         items: items of all lists. longest: of the longest one.
+        most_empty, most_overflow: the highest rates of one folder.
     """
 
     lists: int = 0
@@ -133,6 +155,8 @@ class Lengths:
     overflow: int = 0
     items: int = 0
     longest: int = 0
+    most_empty: float = 0.0
+    most_overflow: float = 0.0
 
     @property
     def empty_rate(self) -> float:
@@ -219,7 +243,7 @@ def _leaf(values: Mapping[str, Any]) -> LeafProfile:
         labels = Labels(**{**labels, **pairs})
     if numbers is not None:
         numbers = Numbers(**{**numbers, **{name: tuple(numbers[name]) for name in ("quantiles", "edges", "bins")}})
-    return LeafProfile(**{**values, "labels": labels, "numbers": numbers})
+    return LeafProfile(**{**values, "labels": labels, "numbers": numbers, "apart": Apart(**values["apart"])})
 
 
 def _plain(value: Any) -> Any:
@@ -236,10 +260,16 @@ class Drift:
         psi: population stability index over the bins, or over the frequent labels, the other known ones and the
             unknown ones; None where the type has neither.
         noise: what the index would reach, in 1 of 1,000 samples of this size, if nothing had moved.
+        natural: what it reached in the training, for the folder that was the least like all of them.
     """
 
     psi: float | None
     noise: float = 0.0
+    natural: float = 0.0
+
+    def exceeds(self, limit: float) -> bool:
+        """Whether the index is more than ``limit`` above all that chance and the training allow."""
+        return self.psi is not None and self.psi > limit + self.noise + self.natural
 
 
 def drift(expected: LeafProfile, found: LeafProfile, rows: int) -> Drift:
@@ -250,15 +280,17 @@ def drift(expected: LeafProfile, found: LeafProfile, rows: int) -> Drift:
         rows: behind ``found``; slots of one row tell no more than one row.
     """
     if expected.numbers and found.numbers and expected.numbers.edges == found.numbers.edges:
-        return _psi(list(expected.numbers.bins), list(found.numbers.bins), rows)
+        moved = _psi(list(expected.numbers.bins), list(found.numbers.bins), rows)
+        return replace(moved, natural=expected.apart.psi)
     if expected.labels and found.labels and expected.labels.count and found.labels.count:
         counts = dict(_keyed(found.labels.top))
         top = _keyed(expected.labels.top)
-        return _psi(
+        moved = _psi(
             _with_rest([count for _, count in top], expected.labels),
             _with_rest([counts.get(key, 0) for key, _ in top], found.labels),
             rows,
         )
+        return replace(moved, natural=expected.apart.psi)
     return Drift(None)
 
 
@@ -271,14 +303,20 @@ def _with_rest(counts: list[int], labels: Labels) -> list[int]:
     return [*counts, labels.count - labels.unknown - sum(counts), labels.unknown]
 
 
-def _psi(expected: list[int], found: list[int], rows: int) -> Drift:
+def stability_index(expected: Sequence[int], found: Sequence[int]) -> tuple[float, int]:
+    """The population stability index of two histograms, and how many bins it is of."""
     # A bin that both sides leave empty says nothing; half a count in each of the others keeps the logarithms finite.
     pairs = [(a, b) for a, b in zip(expected, found, strict=True) if a or b]
     bins, n, m = len(pairs), sum(a for a, _ in pairs), sum(b for _, b in pairs)
+    shares = [((a + 0.5) / (n + bins / 2), (b + 0.5) / (m + bins / 2)) for a, b in pairs]
+    return sum((q - p) * math.log(q / p) for p, q in shares), bins
+
+
+def _psi(expected: list[int], found: list[int], rows: int) -> Drift:
+    psi, bins = stability_index(expected, found)
     if bins < 2:
         return Drift(0.0)
-    shares = [((a + 0.5) / (n + bins / 2), (b + 0.5) / (m + bins / 2)) for a, b in pairs]
-    psi = sum((q - p) * math.log(q / p) for p, q in shares)
+    n, m = sum(expected), sum(found)
     # Without drift the index is about chi-squared with bins - 1 degrees of freedom, over the sample sizes; its 0.999
     # quantile by Wilson and Hilferty (1931).
     degrees = bins - 1

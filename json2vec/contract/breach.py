@@ -65,16 +65,17 @@ Pair = tuple[float, float]
 class Limits:
     """How far a rate may move: a pair (warning, error) of shares from 0 to 1 each.
 
-    A limit is exceeded where even the lower bound of what the sample allows (Wilson's, one in 10,000) lies that far
-    above the rate of the training, so that few rows prove nothing.
+    What counts is the rate of the whole training or that of its worst folder, whichever is higher: one bad day was
+    natural then. A limit is exceeded where even the lower bound of what the sample allows (Wilson's, one in 10,000)
+    lies that far above it, so that few rows prove nothing.
 
     Attributes:
         null_rate: nulls among the slots that a record has; many fewer nulls than in training warn as well.
         unknown_rate: labels that the vocabulary lacks, above the share that training led to expect.
         empty_rate: lists that are empty or missing.
         overflow_rate: lists longer than ``max_length``, whose items are cut off.
-        outside_rate: numbers outside the range that training saw; an error only where they lie further out than that
-            range is wide.
+        outside_rate: numbers that lie out of the range that training saw, by more than half its width; an error only
+            where they lie out by more than its width.
         psi: of a leaf's values (`json2vec.profile.drift`), for the check on input drift; the second number is not used.
         ignore: columns (as in ``Breach.where``) or addresses whose breaches are never more than ``info``.
     """

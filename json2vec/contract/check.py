@@ -289,7 +289,7 @@ class Sample:
             if known is None or leaf.type != "number":
                 return []
             numbers = as_float64(column)
-            chosen = np.flatnonzero((numbers < known.min) | (numbers > known.max))
+            chosen = np.argsort(-np.maximum(known.min - numbers, numbers - known.max), kind="stable")
         owners = column.rows()
         picked = [(int(owners[i]), values[int(i)]) for i in chosen[:3]]
         return [(row, f"{value.as_py() if isinstance(value, pa.Scalar) else value!r:.80}") for row, value in picked]

@@ -108,21 +108,23 @@ class _Leaf:
 
 def _leaf(at: _Leaf, expected: LeafProfile, found: LeafProfile) -> Iterator[Breach]:
     yield from _nulls(at, expected, found)
+    once = expected.apart.constant > 0  # in a folder of the training all values were the same, too
     if expected.labels and found.labels:
-        yield from _labels(at, expected.labels, found.labels)
+        yield from _labels(at, expected.labels, found.labels, once)
     if expected.numbers and expected.numbers.count and found.numbers:
-        yield from _numbers(at, expected.numbers, found.numbers)
+        yield from _numbers(at, expected.numbers, found.numbers, once)
 
 
 def _nulls(at: _Leaf, expected: LeafProfile, found: LeafProfile) -> Iterator[Breach]:
     if not found.occupied or not expected.occupied:
         return
     of = min(found.occupied, at.rows)
-    was, now = expected.null_rate, found.null_rate
-    severity = excess(now, of, was, at.limits.null_rate)
+    was, now, most = expected.null_rate, found.null_rate, max(expected.null_rate, expected.apart.null_rate)
+    severity = excess(now, of, most, at.limits.null_rate)
     if severity is not None:
+        folder = f", {most:.1%} in one folder" if most > was else ""
         yield at.breach(
-            "null_rate", severity, f"{was:.1%} nulls, at most {was + at.limits.null_rate[0]:.1%}",
+            "null_rate", severity, f"{was:.1%} nulls{folder}",
             f"{now:.1%} nulls ({found.null} of {found.occupied} values sampled)",
             f"find out why {at.where} has no value here; if that is how it is now, train again",
         )  # fmt: skip
@@ -134,7 +136,7 @@ def _nulls(at: _Leaf, expected: LeafProfile, found: LeafProfile) -> Iterator[Bre
         )  # fmt: skip
 
 
-def _labels(at: _Leaf, expected: Labels, found: Labels) -> Iterator[Breach]:
+def _labels(at: _Leaf, expected: Labels, found: Labels, once: bool) -> Iterator[Breach]:
     of = min(found.count, at.rows)
     was, now = expected.expected_unknown_rate, found.unknown_rate
     severity = excess(now, of, was, at.limits.unknown_rate)
@@ -149,7 +151,7 @@ def _labels(at: _Leaf, expected: Labels, found: Labels) -> Iterator[Breach]:
             f"write the labels of {at.where} as before; if they are new on purpose, train again",
         )  # fmt: skip
     known = found.distinct + len(found.strange)
-    if known == 1 and of >= _ENOUGH and expected.top and expected.count:
+    if known == 1 and of >= _ENOUGH and expected.top and expected.count and not once:
         share = max(count for _, count in expected.top) / expected.count
         if share**of < SURE:
             label, _ = max((*found.top, *found.strange), key=lambda pair: pair[1])
@@ -182,7 +184,7 @@ def _bare(label: Label) -> str:
     return " ".join(text.split()).casefold().removesuffix(".0")
 
 
-def _numbers(at: _Leaf, expected: Numbers, found: Numbers) -> Iterator[Breach]:
+def _numbers(at: _Leaf, expected: Numbers, found: Numbers, once: bool) -> Iterator[Breach]:
     count = found.count + found.infinite
     of = min(count, at.rows)
     middle, usual = _range(found), _range(expected)
@@ -201,10 +203,10 @@ def _numbers(at: _Leaf, expected: Numbers, found: Numbers) -> Iterator[Breach]:
     if severity is not None:
         yield at.breach(
             "outside_rate", severity, usual,
-            f"{middle}; {(found.outside + found.infinite) / count:.1%} of the values are outside that range",
+            f"{middle}; {(found.outside + found.infinite) / count:.1%} of the values lie far outside that range",
             f"look for another unit or a placeholder in {at.where}; if that is how it is now, train again",
         )  # fmt: skip
-    if found.min == found.max and of >= _ENOUGH and not found.infinite and expected.std > 0:
+    if found.min == found.max and of >= _ENOUGH and not found.infinite and expected.std > 0 and not once:
         share = max(expected.bins) / max(1, sum(expected.bins))
         if share**of < SURE:
             yield _constant(at, usual, f"{found.min:.6g}")
@@ -236,10 +238,13 @@ def _unit(expected: Numbers, found: Numbers) -> str | None:
 
 
 def _array(where: str, address: str, expected: Lengths, found: Lengths, limits: Limits) -> Iterator[Breach]:
+    empty, overflow = (
+        max(expected.empty_rate, expected.most_empty), max(expected.overflow_rate, expected.most_overflow)
+    )  # fmt: skip
     for kind, was, now, pair, what, remedy in (
-        ("empty_rate", expected.empty_rate, found.empty_rate, limits.empty_rate, "empty or missing lists",
+        ("empty_rate", empty, found.empty_rate, limits.empty_rate, "empty or missing lists",
          f"find out why {where} is empty here"),
-        ("overflow_rate", expected.overflow_rate, found.overflow_rate, limits.overflow_rate,
+        ("overflow_rate", overflow, found.overflow_rate, limits.overflow_rate,
          f"lists longer than the model reads (the longest had {expected.longest} items)",
          f"items of {where} beyond max_length are cut off; train again with a larger one if they matter"),
     ):  # fmt: skip

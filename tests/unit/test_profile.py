@@ -20,7 +20,8 @@ from json2vec import checkpoint
 from json2vec.data.sampling import spread
 from json2vec.errors import CheckpointError, EncodeError
 from json2vec.profile import Labels, LeafProfile, Profile, drift
-from json2vec.profiler import SAMPLED, Profiler
+from json2vec.profiler import Profiler
+from json2vec.tallies import SAMPLED
 
 SCHEMA = pa.schema(
     [
@@ -211,6 +212,44 @@ def test_a_model_without_vocabularies_reads_a_bounded_part() -> None:
     assert numbers is not None
     assert numbers.max == 999.0  # spread, not the first ones
     assert "record/n" not in model.profile.leaves
+
+
+def test_what_differs_from_folder_to_folder_is_natural(tmp_path: Path) -> None:
+    """The weather of a day is one value for all its rows, and some days there is none; a column of noise is not so."""
+    rng = np.random.default_rng(3)
+
+    def day(number: int, rows: int = 80) -> pl.DataFrame:
+        missing = number % 5 == 0
+        return pl.DataFrame(
+            {
+                "temp": [None if missing and i % 2 else float(number) for i in range(rows)],
+                "sky": [["clear", "rain", "snow"][number % 3]] * rows,
+                "noise": rng.normal(size=rows),
+            }
+        )
+
+    for number in range(20):
+        (tmp_path / f"dt={number:02}").mkdir()
+        day(number).write_parquet(tmp_path / f"dt={number:02}" / "a.parquet")
+    model = j2v.Model.from_schema(
+        j2v.Number("temp"), j2v.Category("sky", max_vocab_size=8), j2v.Number("noise"),
+        d_model=8, n_layers=1, n_heads=2,
+    )  # fmt: skip
+    j2v.StreamingDataModule(model, tmp_path, "parquet", train=".").setup("fit")
+    profile = model.profile
+    assert profile is not None
+    temp, sky, noise = (profile.leaves[f"record/{name}"] for name in ("temp", "sky", "noise"))
+    assert (temp.apart.folders, temp.apart.constant, temp.apart.null_rate) == (20, 20, 0.5)
+    assert (sky.apart.constant, sky.apart.null_rate) == (20, 0.0)
+    assert noise.apart.constant == 0
+    assert noise.apart.psi < 0.5 < 1 < min(temp.apart.psi, sky.apart.psi)
+    # A further day like that has not drifted; one whose noise is no noise has.
+    profiler = Profiler(model.schema, model.vocabularies, profile)
+    new = day(7).with_columns(noise=pl.lit(0.1) + pl.col("noise") / 100)
+    profiler.update(pa.RecordBatch.from_pydict({name: new[name].to_list() for name in new.columns}))
+    found = profiler.finish(profile.schema).leaves
+    moved = {name: drift(leaf, found[name], 80).exceeds(0.25) for name, leaf in profile.leaves.items()}
+    assert moved == {"record/temp": False, "record/sky": False, "record/noise": True}
 
 
 def test_jmespath_queries_are_counted_too() -> None:

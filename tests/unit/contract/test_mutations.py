@@ -243,7 +243,7 @@ MUTATIONS = [
       objects("plane", lambda v: v | {"weight": v["weight"] * 1000}, PLANE)),
     M("other sign", "error unit_change plane.weight", "median 59.9", "opposite sign",
       objects("plane", lambda v: v | {"weight": -v["weight"]}, PLANE)),
-    M("far outside the range", "error outside_rate plane.weight", "median 59.9", "100.0% of the values are outside",
+    M("far outside the range", "error outside_rate plane.weight", "median 59.9", "100.0% of the values lie far outside",
       objects("plane", lambda v: v | {"weight": v["weight"] + 5000}, PLANE)),
     M("infinite", "error outside_rate temp", "median", "inf",
       values("temp", lambda v: float("inf"))),
