@@ -26,6 +26,7 @@ from j2v_dagster.attempts import (
     write_verdict,
 )
 from j2v_dagster.checks import check_results, incomplete_results, rejected_result
+from j2v_dagster.contract import ContractOptions, contract_metadata
 from j2v_dagster.execution import (
     Launch,
     check_free_space,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from json2vec.contract import Outcome
     from json2vec.predict import PredictJob
     from json2vec.rank_files.resume import Resume
 
@@ -78,6 +80,7 @@ class Prepared:
     snapshot: Snapshot
     resumed: Resume
     model: Mapping[str, Any]  # the checkpoint's plain values
+    compared: Outcome | None  # of the contract
     lease: Lease | None
 
 
@@ -103,6 +106,7 @@ class Pipeline:
     translator: PredictionTranslator
     resume: bool = True
     scratch: str | None = None
+    contract: ContractOptions = field(default_factory=ContractOptions)
     job: dict[str, Any] = field(default_factory=dict)
 
     def key(self, role: Role) -> dg.AssetKey:
@@ -181,6 +185,10 @@ class Pipeline:
         checkpoint = self.local_checkpoint()
         digest = checkpoint_sha256(checkpoint)
         model = load_checkpoint(checkpoint)  # plain values and tensors; refuses a truncated or foreign file
+        compared = self.contract.compare(
+            model, snapshot, self.source.store(partition), self.job, log=log,
+            what=f"pipeline {self.name!r}, partition {partition!r}",
+        )  # fmt: skip
         earlier = output.resumable() if self.resume else []
         attempt = output.create(run_id)
         share = 1.0
@@ -204,7 +212,7 @@ class Pipeline:
             f"attempt {attempt.name}: {snapshot.rows - resumed.adopted_rows:,} rows of partition {partition} on "
             f"{self.ranks} ranks; logs: {attempt.log_folder}"
         )
-        return Prepared(partition, attempt, job, snapshot, resumed, model, lease)
+        return Prepared(partition, attempt, job, snapshot, resumed, model, compared, lease)
 
     def launch(self, launch: Launch, log: logging.Logger) -> None:
         """Start the ranks once and wait for their end; see `j2v_dagster.execution.run_ranks`."""
@@ -239,6 +247,7 @@ class Pipeline:
                 "model": manifest.model,
                 "checkpoint_sha256": prepared.job.checkpoint_sha256,
                 "snapshot": snapshot.digest,
+                **contract_metadata(prepared.compared),
             },
         )
 
@@ -324,7 +333,10 @@ class Pipeline:
             results = list(check_results(report, asset=asset, require=self.require))
         verdicts = {str(result.check_name): result.passed for result in results}
         write_verdict(attempt, passed=all(verdicts.values()), checks=verdicts)
-        return [*results, rejected_result(attempt.store, asset=asset)]
+        drift = self.contract.drift_result(
+            self.local_checkpoint(), attempt.store, self.source.store(partition), self.job, asset=asset
+        )
+        return [*results, rejected_result(attempt.store, asset=asset), drift]
 
     def load(self, partition: str, run_id: str, log: logging.Logger) -> Result:
         """Compare the files with the manifest again, replace the table's partition, then move the pointer."""
