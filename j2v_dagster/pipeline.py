@@ -4,6 +4,8 @@ input_shards[p], model_checkpoint -> prediction_rank_files[p] -> (blocking check
 """
 # No `from __future__ import annotations`: Dagster looks at the annotation of `context` itself.
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -28,7 +30,7 @@ from j2v_dagster.steps import Pipeline
 from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.build import build_warehouse
-from j2v_dagster.warehouse.columns import parse_columns
+from j2v_dagster.warehouse.columns import ColumnPath, parse_columns
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
 
 
@@ -276,6 +278,7 @@ def _assets(pipeline: Pipeline, *, retries: int, predict: dict[str, Any], load: 
         **options("predictions"),
         deps=[pipeline.key("prediction_rank_files")],
         pool=pipeline.warehouse.kind,
+        code_version=columns_digest(pipeline.columns, pipeline.partition_column),
         **load,
     )
     def predictions(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -298,12 +301,20 @@ def _checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
 def settings_digest(job: Mapping[str, Any]) -> str:
     """A short digest of the settings that can change what is predicted: the rank files' code version. The checkpoint's
     and the shards' versions come from their own assets."""
-    import hashlib
-    import json
-
     kept = ("precision", "preprocessor", "postprocessor", "inputs", "reconstruct", "on_bad_row")
-    text = json.dumps({name: job[name] for name in kept}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return _short_digest({name: job[name] for name in kept})
+
+
+def columns_digest(columns: Mapping[str, ColumnPath], partition_column: str) -> str | None:
+    """A short digest of the table's columns: its code version. None where a column differs from run to run: then each
+    load is a new version."""
+    if any(path.parts in (("manifest", "attempt"), ("manifest", "created")) for path in columns.values()):
+        return None
+    return _short_digest({partition_column: "", **{name: path.text for name, path in columns.items()}})
+
+
+def _short_digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 OPTIONS = tuple(name for name in build_prediction_pipeline.__annotations__ if name != "return")

@@ -1,10 +1,11 @@
 """The steps of a pipeline: what each asset and the checks do for one partition."""
 # No `from __future__ import annotations`: Dagster looks at the annotation of `context` itself.
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
@@ -21,6 +22,9 @@ from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.columns import ColumnPath, Projection, project
 from json2vec.data.snapshot import Snapshot, check_unchanged
 from json2vec.errors import IncompletePredictions
+
+if TYPE_CHECKING:
+    from json2vec.predict import PredictJob
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ class Pipeline:
         sealed = seal(attempt)
         schema = sealed.schema()
         return dg.MaterializeResult(
+            data_version=dg.DataVersion(predicted_version(job, snapshot)),
             metadata={
                 "dagster/partition_row_count": manifest.rows,
                 "dagster/uri": str(attempt.path),
@@ -237,6 +242,14 @@ class Pipeline:
             "created": manifest.created.isoformat(),
         }
         return project(self.columns, sealed.schema(), constants)
+
+
+def predicted_version(job: "PredictJob", snapshot: Snapshot) -> str:
+    """The data version of rank files: equal where input, model, settings and code are. Predicting the same again makes
+    nothing downstream stale."""
+    from json2vec.predict import job_settings_digest
+
+    return hashlib.sha256(f"{snapshot.digest}:{job_settings_digest(job)}".encode()).hexdigest()
 
 
 def table_metadata(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
