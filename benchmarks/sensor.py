@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -166,9 +167,10 @@ def run_store(name: str, where: dict[str, Any], keys: int, runs: int) -> list[di
         row: dict[str, Any] = {"store": name, "case": case} | {key: median(one[key] for one in found) for key in kept}
         rows.append(row)
         print(
-            f"{name:5} {case:8} {row['ticks']:3.0f} ticks {row['seconds']:7.2f} s (slowest {row['slowest_tick_s']:.2f} s, "
-            f"{row['cpu_s']:.2f} CPU s)  peak {row['peak_mib']:.0f} MiB (imports {row['imported_mib']:.0f})  cursor "
-            f"{row['cursor_bytes']:,.0f} bytes",
+            f"{name:5} {case:8} {row['ticks']:3.0f} ticks {row['seconds']:7.2f} s "
+            f"(slowest {row['slowest_tick_s']:.2f} s, {row['cpu_s']:.2f} CPU s)  "
+            f"peak {row['peak_mib']:.0f} MiB (imports {row['imported_mib']:.0f})  "
+            f"cursor {row['cursor_bytes']:,.0f} bytes",
             flush=True,
         )
     return rows
@@ -199,7 +201,9 @@ def main() -> None:
 
                 (root / "s3").mkdir()
                 server = stack.enter_context(s3_server.serve(root / "s3"))
-                where |= {"root": server.bucket("sensor") + "/in", "options": server.options()}
+                options = server.options()
+                os.environ |= {"AWS_ACCESS_KEY_ID": options.pop("key"), "AWS_SECRET_ACCESS_KEY": options.pop("secret")}
+                where |= {"root": server.bucket("sensor") + "/in", "options": options}
             else:
                 where["root"] = str(root / "in")
             rows += run_store(name, where, arguments.keys, arguments.runs)

@@ -28,8 +28,8 @@ class Json2VecPredictions(dg.Component, dg.Resolvable):
         dict[str, Any],
         _described("kind: daily, hourly, static or dynamic, and its options.", {"kind": "daily"}),
     ]
-    checkpoint: Annotated[str, _described("Local path of the model's checkpoint.", "model.ckpt")]
-    output: Annotated[str, _described("Local folder for attempts.", "predictions")]
+    checkpoint: Annotated[str, _described("Path or URI of the model's checkpoint.", "model.ckpt")]
+    output: Annotated[str, _described("Folder for attempts, a path or an s3:// URI.", "predictions")]
     warehouse: Annotated[str | dict[str, Any], _described("DuckDB path, or kind and options.", "warehouse.duckdb")]
     table: Annotated[str, _described("The table's name, taken literally as one identifier.", "predictions")]
     columns: Annotated[
@@ -53,6 +53,7 @@ class Json2VecPredictions(dg.Component, dg.Resolvable):
     on_bad_row: Annotated[str, _described("raise, or quarantine.", "raise")] = "raise"
     max_rejected: Annotated[int | float, _described("Rows that may be quarantined: a share, or a number.", 0.01)] = 0.01
     resume: Annotated[bool, _described("Adopt the segments that earlier failed attempts sealed.")] = True
+    backfill: Annotated[str, _described("per_partition, or single_run.", "single_run")] = "per_partition"
     rank_timeout_s: Annotated[float, _described("Seconds without progress after which a rank counts as hung.")] = 600.0
     min_free_bytes: Annotated[int, _described("Free bytes wanted beyond twice the input's.")] = 268_435_456
     replay_sample: Annotated[int, _described("Rows a partition that the checks predict again.")] = 64
@@ -80,6 +81,7 @@ class Json2VecPredictions(dg.Component, dg.Resolvable):
     storage_options: Annotated[
         dict[str, Any] | None, _described("Options of the object store's client; never secrets.")
     ] = None
+    scratch: Annotated[str | None, _described("Local folder for what is not in the object store yet.")] = None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The pipeline's definitions; relative paths are relative to the component's folder."""

@@ -36,6 +36,9 @@ OPTIONS = {
 }
 """What ``storage_options`` may hold."""
 
+SECRET_OPTIONS = frozenset({"key", "secret", "token"})
+"""Those of `OPTIONS` that must not be written down."""
+
 PART_BYTES = 64 << 20
 """Files above this size are uploaded in parts of it, in bytes."""
 

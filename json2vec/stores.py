@@ -286,6 +286,35 @@ def stored_sha256(store: Store, path: str) -> str:
     return digest.hexdigest()
 
 
+def fetch(
+    uri: str | os.PathLike[str], folder: str | os.PathLike[str], storage_options: dict[str, Any] | None = None
+) -> Path:
+    """One file on the local disk: ``uri`` itself where it is local, else a copy in ``folder``, made once a version.
+
+    Raises:
+        FileNotFoundError: there is none. StoreError: the store refused.
+    """
+    text = os.fspath(uri)
+    if "://" not in text:
+        return Path(text)
+    root, _, name = text.rpartition("/")
+    store = open_store(root, storage_options)
+    if (local := store.local_path(name)) is not None:
+        return local
+    place = hashlib.sha256(f"{text}\n{store.stat(name).version}".encode()).hexdigest()[:16]
+    target = Path(folder, place, name)
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
+        try:
+            with store.open(name) as file, open(partial, "wb") as copy:
+                shutil.copyfileobj(file, copy, 1 << 20)
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+    return target
+
+
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 (hex) of a local file's bytes."""
     with open(path, "rb") as file:
