@@ -6,6 +6,7 @@ one materialization a step and `j2v_dagster.backfill` as one event a partition.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -228,6 +229,7 @@ class Pipeline:
         seconds = max(max(row["seconds"] for row in ranks), 1e-9)
         schema = seal(attempt).schema()
         return Result(
+            data_version=predicted_version(prepared.job, snapshot),
             metadata={
                 "dagster/partition_row_count": manifest.rows,
                 "dagster/uri": attempt.uri,
@@ -387,6 +389,14 @@ class Pipeline:
             "created": manifest.created.isoformat(),
         }
         return project(self.columns, sealed.schema(), constants)
+
+
+def predicted_version(job: PredictJob, snapshot: Snapshot) -> str:
+    """The data version of rank files: equal where input, model, settings and code are. Predicting the same again makes
+    nothing downstream stale."""
+    from json2vec.predict import job_settings_digest
+
+    return hashlib.sha256(f"{snapshot.digest}:{job_settings_digest(job)}".encode()).hexdigest()
 
 
 def table_metadata(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
