@@ -52,6 +52,7 @@ def build_prediction_pipeline(
     on_bad_row: Literal["raise", "quarantine"] = "raise",
     max_rejected: int | float = MAX_REJECTED,
     resume: bool = True,
+    incremental: bool = False,
     rank_timeout_s: float = 600.0,
     min_free_bytes: int = 256 * 2**20,
     replay_sample: int = 64,
@@ -94,6 +95,8 @@ def build_prediction_pipeline(
         max_rejected: how many rows may be quarantined before the run fails: a share of all input rows (a float from 0.0
             to 1.0) or a number of rows (an int). Rows that a preprocessor drops do not count.
         resume: adopt the segments that earlier failed attempts sealed, and predict only the rest.
+        incremental: rows whose hash, model and settings are those of the partition's current attempt take their stored
+            prediction; only the others are predicted.
         rank_timeout_s: seconds without progress after which a rank counts as hung and all ranks are ended.
         min_free_bytes: bytes that must be free on the output's disk beyond twice the input's.
         replay_sample: rows a partition predicted again by the checks; 0 leaves ``replay`` unproven and not required.
@@ -144,6 +147,7 @@ def build_prediction_pipeline(
         launcher=build_launcher(launcher),
         translator=translator or PredictionTranslator(),
         resume=resume,
+        incremental=incremental,
         job={
             "storage_options": options,
             "batch_size": batch_size,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from j2v_dagster.attempts import PartitionOutput, SealedAttempt, require_verdict, seal, write_verdict
 from j2v_dagster.checks import check_results, incomplete_results, rejected_result
 from j2v_dagster.execution import check_free_space, checkpoint_sha256, commit, rank_table, resume_attempt, run_ranks
+from j2v_dagster.incremental import reusable
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.lineage import column_schema, columns_read, rank_file_lineage, table_lineage
 from j2v_dagster.locks import partition_lock
@@ -44,6 +45,7 @@ class Pipeline:
     launcher: Launcher
     translator: PredictionTranslator
     resume: bool = True
+    incremental: bool = False
     job: dict[str, Any] = field(default_factory=dict)
 
     def key(self, role: Role) -> dg.AssetKey:
@@ -104,6 +106,7 @@ class Pipeline:
         digest = checkpoint_sha256(self.checkpoint)
         model = load_checkpoint(self.checkpoint)  # plain values and tensors; refuses a truncated or foreign file
         earlier = output.resumable() if self.resume else []
+        stored = reusable(output, log=context.log) if self.incremental else None
         attempt = output.create(context.run.run_id)
         check_free_space(attempt.path, snapshot, min_free_bytes=self.min_free_bytes)
         job = PredictJob(
@@ -114,6 +117,7 @@ class Pipeline:
             snapshot=snapshot.to_json(),
             intervals=[(0, snapshot.rows)],
             world_size=self.ranks,
+            reuse=None if stored is None else str(stored.attempt.path),
             **self.job,
         )
         job, resumed = resume_attempt(attempt, job, earlier, snapshot, log=context.log)
@@ -138,6 +142,7 @@ class Pipeline:
                 "rows_per_s": float(sum(row["rows"] for row in ranks) / seconds),
                 "adopted_rows": resumed.adopted_rows,
                 "adopted_segments": len(resumed.adopted),
+                "reused_rows": manifest.reused_rows,
                 "input_rows": manifest.input_rows,
                 "rejected_rows": manifest.rejected_rows,
                 "rank_files": len(manifest.files),
