@@ -196,6 +196,7 @@ def open_stored(job: PredictJob, dataset: PlannedDataset, postprocessor: Any, se
 
     assert job.reuse is not None
     model, made = dataset.model, as_postprocessor(postprocessor)
+    model.reconstruct = tuple(job.reconstruct)  # as the writer sets it; what a postprocessor gets depends on it
     declared = pa.struct(list(made.schema)) if made is not None and made.schema is not None else None
     kind = predictions_type(made, declared, model, dataset.plan, dataset, job.reconstruct)
     try:

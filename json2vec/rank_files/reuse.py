@@ -46,7 +46,7 @@ MAX_ROWS = 100_000_000
 _KEPT_GROUPS = 4  # decoded row groups that are kept: chunks follow one another, and so do the rows in them
 _MOST_GROUPS = 16  # decoded for one chunk
 _WORTH = 64  # beyond the kept ones, a row group is decoded for one wanted row in so many
-_UNREADABLE = (OSError, ValueError, pa.ArrowException, Json2VecError)
+_UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException, Json2VecError)
 
 
 class Unusable(Json2VecError):
@@ -208,6 +208,9 @@ class Reuse:
                 raise Unusable(f"its predictions are {kind}, expected {self._kind}")
             in_order = plain and file.rows == sum(stop - start for start, stop in file.spans)
             source = _one(parquet.read(columns=["source.hash" if in_order else "source"])["source"])
+        stated = sum(parquet.metadata.row_group(number).num_rows for number in range(parquet.metadata.num_row_groups))
+        if not len(source) == stated == file.rows:
+            raise Unusable(f"it holds {len(source)} rows in groups of {stated} in all, expected {file.rows}")
         hashes = source.field("hash").to_numpy()
         if in_order:  # every row of the spans, one after the other
             numbers = np.concatenate([np.arange(*span) for span in file.spans])
@@ -390,8 +393,6 @@ def merged(fresh: pa.StructArray, stored: Stored) -> pa.StructArray:
 
 
 def _one(column: pa.ChunkedArray) -> pa.StructArray:
-    whole = column.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):
-        whole = pa.concat_arrays(whole.chunks)
+    whole = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
     assert isinstance(whole, pa.StructArray)
     return whole

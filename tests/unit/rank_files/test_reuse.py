@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import json2vec as j2v
+from json2vec.batch import SOURCE_TYPE
 from json2vec.data.snapshot import snapshot_files
 from json2vec.model import Model
 from json2vec.predict import PredictJob, job_settings_digest, plan_job, run_job
@@ -28,6 +29,7 @@ from json2vec.rank_files.commit import commit_predictions
 from json2vec.rank_files.journal import read_adopted
 from json2vec.rank_files.manifest import Manifest, Marker, SealedFile, marker_name, read_manifest
 from json2vec.rank_files.resume import resume
+from json2vec.rank_files.reuse import open_reuse
 from json2vec.stores import LocalStore, file_sha256
 
 from .conftest import INPUTS, SIZES, rows_table
@@ -356,6 +358,40 @@ def test_of_a_damaged_file_nothing_is_taken_and_of_the_others_everything(
     runs.equals_full("a2", ranks=1)
 
 
+def test_flipped_bytes_never_give_another_prediction(runs: Runs, model: Any) -> None:
+    """Whatever is flipped where: what is looked up is what was stored, or it is predicted again."""
+    runs.predict("a1", ranks=1, flush_every_n_batches=4)
+    table, job = runs.table("a1"), runs.job("a2", ranks=1)
+    source, stored = (pa.concat_arrays(table[name].chunks) for name in ("source", "predictions"))
+    files = source.field("file").dictionary_encode()
+    asked = pa.StructArray.from_arrays(
+        [files, *(source.field(one.name) for one in SOURCE_TYPE if one.name != "file")], fields=list(SOURCE_TYPE)
+    )
+    path = runs.root / "a1" / "rank-0.parquet"
+    whole = path.read_bytes()
+    rng, said = np.random.default_rng(5), list[str]()
+
+    def look_up() -> int:
+        found = open_reuse(
+            LocalStore(runs.root / "a1"), model=model.fingerprint(), settings=job_settings_digest(job),
+            snapshot=plan_job(job).snapshot, predictions=stored.type, log=said.append,
+        ).look_up(asked)  # fmt: skip
+        known = np.flatnonzero(found.first >= 0)
+        again = found.predictions.take(pa.array(found.first[known]))
+        assert not far(again, stored.take(pa.array(known)), 0.0).any()
+        return len(known)
+
+    assert (look_up(), said) == (ROWS, [])
+    for _ in range(60):
+        data = bytearray(whole)
+        data[int(rng.integers(len(data)))] ^= int(rng.integers(1, 256))
+        path.write_bytes(data)
+        said.clear()
+        assert look_up() == 0
+        assert len(said) == 1
+        assert "its 136 rows are predicted again" in said[0]
+
+
 def test_a_mess_of_rows_is_predicted_again_where_reading_costs_more(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,7 +427,8 @@ def label(context, predictions):
     batches.append(len(context["metadata"]))
     names = [row["id"] for row in context["metadata"]]
     return {"answer": {"id": names, "label": predictions["record/label"]["content"]["value"],
-                       "score": predictions["record/score"]["content"]}}
+                       "score": predictions["record/score"]["content"],
+                       "amount": predictions["record/amount"]["content"]}}
 """
 
 
@@ -423,7 +460,9 @@ def test_a_preprocessor_that_drops_and_expands_sees_only_what_may_not_be_reused(
 
 def test_a_postprocessor_is_given_only_the_new_rows(runs: Runs, processors: Any) -> None:
     name = processors.__name__
-    options: dict[str, Any] = {"postprocessor": f"{name}:label", "trusted_modules": [name], "ranks": 1}
+    options: dict[str, Any] = {
+        "postprocessor": f"{name}:label", "trusted_modules": [name], "reconstruct": ["amount"], "ranks": 1,
+    }  # fmt: skip
     runs.predict("a1", **options)
     runs.edit("a.parquet", change_amounts(2, 30))
     processors.batches.clear()
