@@ -54,6 +54,7 @@ class Json2VecPredictions(dg.Component, dg.Resolvable):
     max_rejected: Annotated[int | float, _described("Rows that may be quarantined: a share, or a number.", 0.01)] = 0.01
     resume: Annotated[bool, _described("Adopt the segments that earlier failed attempts sealed.")] = True
     backfill: Annotated[str, _described("per_partition, or single_run.", "single_run")] = "per_partition"
+    incremental: Annotated[bool, _described("Predict only rows that changed since the current attempt.")] = False
     rank_timeout_s: Annotated[float, _described("Seconds without progress after which a rank counts as hung.")] = 600.0
     min_free_bytes: Annotated[int, _described("Free bytes wanted beyond twice the input's.")] = 268_435_456
     contract: Annotated[

@@ -59,6 +59,7 @@ def build_prediction_pipeline(
     max_rejected: int | float = MAX_REJECTED,
     resume: bool = True,
     backfill: Literal["per_partition", "single_run"] = "per_partition",
+    incremental: bool = False,
     rank_timeout_s: float = 600.0,
     min_free_bytes: int = 256 * 2**20,
     contract: Literal["raise", "warn", "off"] = "raise",
@@ -117,6 +118,8 @@ def build_prediction_pipeline(
         resume: adopt the segments that earlier failed attempts sealed, and predict only the rest.
         backfill: ``per_partition`` runs one partition a run; ``single_run`` any number in one run, whose ranks start
             once (see `j2v_dagster.backfill`).
+        incremental: rows whose hash, model and settings are those of the partition's current attempt take their stored
+            prediction; only the others are predicted.
         rank_timeout_s: seconds without progress after which a rank counts as hung and all ranks are ended.
         min_free_bytes: bytes that must be free on the output's disk beyond twice the input's.
         contract: what happens where a partition's shards are not what the model was trained on (docs/contract.md):
@@ -220,6 +223,7 @@ def build_prediction_pipeline(
         resume=resume,
         scratch=None if scratch is None else _absolute(scratch),
         contract=contract_options,
+        incremental=incremental,
         job={
             "storage_options": options,
             "batch_size": batch_size,

@@ -37,6 +37,7 @@ from j2v_dagster.execution import (
     resume_attempt,
     run_ranks,
 )
+from j2v_dagster.incremental import reusable
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.lineage import column_schema, columns_read, rank_file_lineage, table_lineage
 from j2v_dagster.locks import Lease, partition_lock
@@ -108,6 +109,7 @@ class Pipeline:
     resume: bool = True
     scratch: str | None = None
     contract: ContractOptions = field(default_factory=ContractOptions)
+    incremental: bool = False
     job: dict[str, Any] = field(default_factory=dict)
 
     def key(self, role: Role) -> dg.AssetKey:
@@ -191,6 +193,7 @@ class Pipeline:
             what=f"pipeline {self.name!r}, partition {partition!r}",
         )  # fmt: skip
         earlier = output.resumable() if self.resume else []
+        stored = reusable(output, log=log) if self.incremental else None
         attempt = output.create(run_id)
         share = 1.0
         if attempt.remote is not None:  # only open segments lie on the disk, one a rank
@@ -205,6 +208,7 @@ class Pipeline:
             intervals=[(0, snapshot.rows)],
             world_size=self.ranks,
             scratch=str(self.scratch or default_scratch()),
+            reuse=None if stored is None else stored.attempt.uri,
             **self.job,
         )
         job, resumed = resume_attempt(attempt, job, earlier, snapshot, log=log)
@@ -239,6 +243,7 @@ class Pipeline:
                 "rows_per_s": float(sum(row["rows"] for row in ranks) / seconds),
                 "adopted_rows": resumed.adopted_rows,
                 "adopted_segments": len(resumed.adopted),
+                "reused_rows": manifest.reused_rows,
                 "input_rows": manifest.input_rows,
                 "rejected_rows": manifest.rejected_rows,
                 "rank_files": len(manifest.files),

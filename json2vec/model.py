@@ -252,6 +252,8 @@ class Model(ModuleTree):
             keep_freed_memory()
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Predictions:
+        if not batch.size and batch.rows is not None and batch.rows.stored is not None:
+            return Predictions({}, self.schema, self.vocabularies, 0)  # every row's prediction is known
         return self.infer(batch, self.reconstruct)
 
     # Training.
