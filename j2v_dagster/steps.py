@@ -207,6 +207,11 @@ class Pipeline:
             schema=projection.schema,
             batches=projection.batches(sealed.batches(roots)),
             rows=manifest.rows,
+            note={
+                "attempt": sealed.attempt.name,
+                "manifest_sha256": sealed.manifest_sha256,
+                "model": manifest.model,
+            },
         )
         output.publish(sealed.attempt, sealed.manifest_sha256)
         context.log.info(f"{self.table}: {loaded.replaced:,} rows replaced by {loaded.rows:,}")
