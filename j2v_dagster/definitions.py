@@ -40,7 +40,8 @@ def pipelines_from_yaml(path: str | os.PathLike[str]) -> dg.Definitions:
     """The definitions of every pipeline in a YAML file.
 
     Raises:
-        DefinitionsFileError: no file, no YAML, an unknown key, an unset variable, or two pipelines of one name.
+        DefinitionsFileError: no file, no YAML, an unknown key, an unset variable, or two pipelines of one name or
+            one output.
     """
     where = Path(path).absolute()
     try:
@@ -56,13 +57,19 @@ def pipelines_from_yaml(path: str | os.PathLike[str]) -> dg.Definitions:
         raise DefinitionsFileError(f"{where}: expected one key, pipelines, with a list of pipelines below it")
     home = Path(os.environ.get(HOME_VARIABLE) or where.parent).absolute()
     built: dict[str, dg.Definitions] = {}
+    outputs: dict[tuple[Any, Any], str] = {}
     for number, options in enumerate(pipelines):
         place = f"{where}, pipeline {number + 1}"
         if not isinstance(options, dict) or not isinstance(options.get("name"), str):
             raise DefinitionsFileError(f"{place}: expected a mapping with a name")
         if options["name"] in built:
             raise DefinitionsFileError(f"{place}: the name {options['name']!r} is taken already")
-        built[options["name"]] = build_prediction_pipeline(**resolve_options(options, home=home, where=place))
+        resolved = resolve_options(options, home=home, where=place)
+        taken = outputs.setdefault((resolved.get("output"), resolved.get("folder")), options["name"])
+        if taken != options["name"]:
+            # Each would take the other's attempts for its own.
+            raise DefinitionsFileError(f"{place}: {taken!r} has the same output and folder. Remedy: give each its own")
+        built[options["name"]] = build_prediction_pipeline(**resolved)
     return dg.Definitions.merge(*built.values()) if built else dg.Definitions()
 
 
@@ -81,8 +88,9 @@ def resolve_options(options: Mapping[str, Any], *, home: Path, where: str) -> di
     warehouse = resolved.get("warehouse")
     if isinstance(warehouse, str):
         resolved["warehouse"] = _absolute(warehouse, home)
-    elif isinstance(warehouse, dict) and isinstance(warehouse.get("path"), str):
-        resolved["warehouse"] = {**warehouse, "path": _absolute(warehouse["path"], home)}
+    elif isinstance(warehouse, dict):
+        paths = {key: warehouse[key] for key in ("path", "location") if isinstance(warehouse.get(key), str)}
+        resolved["warehouse"] = warehouse | {key: _absolute(path, home) for key, path in paths.items()}
     if isinstance(resolved.get("translator"), str):
         resolved["translator"] = load_translator(resolved["translator"])
     return resolved
