@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from j2v_dagster.attempts import PartitionOutput, SealedAttempt, require_verdict, seal, write_verdict
 from j2v_dagster.checks import check_results, incomplete_results, rejected_result
+from j2v_dagster.estimate import Settings, estimate_line
 from j2v_dagster.execution import check_free_space, checkpoint_sha256, commit, rank_table, resume_attempt, run_ranks
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.lineage import column_schema, columns_read, rank_file_lineage, table_lineage
@@ -54,6 +55,18 @@ class Pipeline:
 
     def sealed(self, partition: str, run_id: str) -> SealedAttempt:
         return seal(self.output_of(partition).committed(run_id))
+
+    def estimate_line(self, snapshot: Snapshot, checkpoint_sha256: str | None) -> str:
+        """What predicting ``snapshot`` will take, for the log."""
+        settings = Settings(
+            checkpoint_sha256=checkpoint_sha256,
+            world_size=self.ranks,
+            **{name: self.job[name] for name in ("accelerator", "precision", "batch_size", "threads")},
+        )
+        return estimate_line(
+            snapshot, self.output, settings=settings, folder=self.source.folder,
+            storage_options=self.source.storage_options,
+        )  # fmt: skip
 
     # -- the steps -------------------------------------------------------------------------------------------------
 
@@ -102,6 +115,7 @@ class Pipeline:
         snapshot = read_inputs(output.store, partition=partition, asset=self.key("input_shards").to_user_string())
         check_unchanged(snapshot, self.source.store(partition))
         digest = checkpoint_sha256(self.checkpoint)
+        context.log.info(self.estimate_line(snapshot, digest))
         model = load_checkpoint(self.checkpoint)  # plain values and tensors; refuses a truncated or foreign file
         earlier = output.resumable() if self.resume else []
         attempt = output.create(context.run.run_id)
