@@ -1,4 +1,5 @@
-"""``j2v-dagster``: verify a prediction folder, or run the demo. Imports neither torch nor dagster before it must."""
+"""``j2v-dagster``: begin a project, estimate, verify, explain, clean up, run the demo. Imports neither torch nor
+dagster before it must."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from j2v_dagster.commands import add_project_commands
 from j2v_dagster.contract_commands import add_contract_commands
 from j2v_dagster.inspection import add_inspection_commands, current_attempt
 
@@ -34,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_inspection_commands(commands)
     add_contract_commands(commands)
+    add_project_commands(commands)
 
     clean = commands.add_parser("clean", help="remove attempts that are neither current, nor in use, nor recent")
     clean.add_argument("root", help="the pipeline's output folder, or one partition's")

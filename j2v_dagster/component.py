@@ -12,12 +12,14 @@ import dagster as dg
 from j2v_dagster.checks import ALL_FINDINGS
 from j2v_dagster.definitions import resolve_options
 from j2v_dagster.pipeline import build_prediction_pipeline
+from j2v_dagster.scaffold import PredictionsScaffolder
 
 
 def _described(description: str, *examples: Any) -> Any:
     return dg.Resolver.default(description=description, examples=list(examples))
 
 
+@dg.scaffold_with(PredictionsScaffolder)
 @dataclass
 class Json2VecPredictions(dg.Component, dg.Resolvable):
     """Batch inference of a json2vec model over partitions of files, with blocking checks, into a warehouse table."""

@@ -40,7 +40,18 @@ def pipelines_from_yaml(path: str | os.PathLike[str]) -> dg.Definitions:
     """The definitions of every pipeline in a YAML file.
 
     Raises:
-        DefinitionsFileError: no file, no YAML, an unknown key, an unset variable, or two pipelines of one name.
+        DefinitionsFileError: as `pipeline_options`.
+    """
+    built = [build_prediction_pipeline(**options) for options in pipeline_options(path).values()]
+    return dg.Definitions.merge(*built) if built else dg.Definitions()
+
+
+def pipeline_options(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """The options of every pipeline in a YAML file, by its name, as `build_prediction_pipeline` takes them.
+
+    Raises:
+        DefinitionsFileError: no file, no YAML, an unknown key, an unset variable, or two pipelines of one name or
+            one output.
     """
     where = Path(path).absolute()
     try:
@@ -55,15 +66,21 @@ def pipelines_from_yaml(path: str | os.PathLike[str]) -> dg.Definitions:
     if not isinstance(pipelines, list) or set(content) != {"pipelines"}:
         raise DefinitionsFileError(f"{where}: expected one key, pipelines, with a list of pipelines below it")
     home = Path(os.environ.get(HOME_VARIABLE) or where.parent).absolute()
-    built: dict[str, dg.Definitions] = {}
+    found: dict[str, dict[str, Any]] = {}
+    outputs: dict[tuple[Any, Any], str] = {}
     for number, options in enumerate(pipelines):
         place = f"{where}, pipeline {number + 1}"
         if not isinstance(options, dict) or not isinstance(options.get("name"), str):
             raise DefinitionsFileError(f"{place}: expected a mapping with a name")
-        if options["name"] in built:
+        if options["name"] in found:
             raise DefinitionsFileError(f"{place}: the name {options['name']!r} is taken already")
-        built[options["name"]] = build_prediction_pipeline(**resolve_options(options, home=home, where=place))
-    return dg.Definitions.merge(*built.values()) if built else dg.Definitions()
+        resolved = resolve_options(options, home=home, where=place)
+        taken = outputs.setdefault((resolved.get("output"), resolved.get("folder")), options["name"])
+        if taken != options["name"]:
+            # Each would take the other's attempts for its own.
+            raise DefinitionsFileError(f"{place}: {taken!r} has the same output and folder. Remedy: give each its own")
+        found[options["name"]] = resolved
+    return found
 
 
 def resolve_options(options: Mapping[str, Any], *, home: Path, where: str) -> dict[str, Any]:
@@ -81,8 +98,9 @@ def resolve_options(options: Mapping[str, Any], *, home: Path, where: str) -> di
     warehouse = resolved.get("warehouse")
     if isinstance(warehouse, str):
         resolved["warehouse"] = _absolute(warehouse, home)
-    elif isinstance(warehouse, dict) and isinstance(warehouse.get("path"), str):
-        resolved["warehouse"] = {**warehouse, "path": _absolute(warehouse["path"], home)}
+    elif isinstance(warehouse, dict):
+        paths = {key: warehouse[key] for key in ("path", "location") if isinstance(warehouse.get(key), str)}
+        resolved["warehouse"] = warehouse | {key: _absolute(path, home) for key, path in paths.items()}
     if isinstance(resolved.get("translator"), str):
         resolved["translator"] = load_translator(resolved["translator"])
     return resolved

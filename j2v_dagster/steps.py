@@ -28,6 +28,7 @@ from j2v_dagster.attempts import (
 )
 from j2v_dagster.checks import check_results, incomplete_results, rejected_result
 from j2v_dagster.contract import ContractOptions, contract_metadata
+from j2v_dagster.estimate import Settings, estimate_line
 from j2v_dagster.execution import (
     Launch,
     check_free_space,
@@ -126,6 +127,18 @@ class Pipeline:
         """The listing digest of the shards that the table shows of a partition, None where there is none."""
         return shown_listing(self.output_of(partition).store)
 
+    def estimate_line(self, snapshot: Snapshot, checkpoint_sha256: str | None) -> str:
+        """What predicting ``snapshot`` will take, for the log."""
+        settings = Settings(
+            checkpoint_sha256=checkpoint_sha256,
+            world_size=self.ranks,
+            **{name: self.job[name] for name in ("accelerator", "precision", "batch_size", "threads")},
+        )
+        return estimate_line(
+            snapshot, self.output, settings=settings, folder=self.source.folder,
+            storage_options=self.source.storage_options,
+        )  # fmt: skip
+
     def local_checkpoint(self) -> Path:
         """The checkpoint on this machine; one in an object store is copied once a version.
 
@@ -172,13 +185,17 @@ class Pipeline:
     # -- predict ---------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def prepared(self, partition: str, run_id: str, log: logging.Logger) -> Iterator[Prepared]:
+    def prepared(
+        self, partition: str, run_id: str, log: logging.Logger, *, estimate: bool = True
+    ) -> Iterator[Prepared]:
         """Hold the partition's lock, run the preflight, make an attempt and adopt what earlier ones sealed."""
         output = self.output_of(partition)
         with partition_lock(output.store, f"run {run_id}") as lease:
-            yield self._prepare(output, run_id, lease, log)
+            yield self._prepare(output, run_id, lease, log, estimate)
 
-    def _prepare(self, output: PartitionOutput, run_id: str, lease: Lease | None, log: logging.Logger) -> Prepared:
+    def _prepare(
+        self, output: PartitionOutput, run_id: str, lease: Lease | None, log: logging.Logger, estimate: bool
+    ) -> Prepared:
         from json2vec.checkpoint import load as load_checkpoint
         from json2vec.predict import PredictJob
 
@@ -187,6 +204,8 @@ class Pipeline:
         check_unchanged(snapshot, self.source.store(partition))
         checkpoint = self.local_checkpoint()
         digest = checkpoint_sha256(checkpoint)
+        if estimate:
+            log.info(self.estimate_line(snapshot, digest))
         model = load_checkpoint(checkpoint)  # plain values and tensors; refuses a truncated or foreign file
         compared = self.contract.compare(
             model, snapshot, self.source.store(partition), self.job, log=log,
@@ -278,7 +297,7 @@ class Pipeline:
             ready: dict[str, Prepared | Exception] = {}
             for partition in partitions:
                 try:
-                    ready[partition] = locks.enter_context(self.prepared(partition, run_id, log))
+                    ready[partition] = locks.enter_context(self.prepared(partition, run_id, log, estimate=False))
                 except (Json2VecError, OSError) as exc:
                     ready[partition] = exc
             some = [one for one in ready.values() if isinstance(one, Prepared)]
@@ -368,6 +387,11 @@ class Pipeline:
             schema=projection.schema,
             batches=projection.batches(sealed.batches(roots)),
             rows=manifest.rows,
+            note={
+                "attempt": sealed.attempt.name,
+                "manifest_sha256": sealed.manifest_sha256,
+                "model": manifest.model,
+            },
         )
         output.publish(sealed.attempt, sealed.manifest_sha256, over=before)
         log.info(f"{self.table}: {loaded.replaced:,} rows replaced by {loaded.rows:,}")

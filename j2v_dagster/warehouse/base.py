@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,6 +54,7 @@ class Warehouse(Protocol):
         schema: pa.Schema,
         batches: Iterable[pa.RecordBatch],
         rows: int,
+        note: Mapping[str, str] | None = None,
     ) -> Loaded:
         """Replace the rows of one partition in one transaction; readers see the old rows or the new ones.
 
@@ -64,6 +65,8 @@ class Warehouse(Protocol):
             schema: the batches' schema: column names and types.
             batches: streamed, never held together in memory.
             rows: how many there must be; anything else rolls back.
+            note: what is loaded (``attempt``, ``manifest_sha256``, ``model``), for warehouses that keep notes of their
+                commits, as Iceberg does in a snapshot's summary.
 
         Raises:
             SchemaDrift: the table exists with other columns or types.

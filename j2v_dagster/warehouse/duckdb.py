@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,8 +62,9 @@ class DuckDBWarehouse:
         schema: pa.Schema,
         batches: Iterable[pa.RecordBatch],
         rows: int,
+        note: Mapping[str, str] | None = None,
     ) -> Loaded:
-        """See `j2v_dagster.warehouse.base.Warehouse.replace_partition`."""
+        """See `j2v_dagster.warehouse.base.Warehouse.replace_partition`; DuckDB keeps no notes of its commits."""
         name = f"{quote(self.schema)}.{quote(table)}"
         column = quote(partition_column)
         with self._connect() as connection:

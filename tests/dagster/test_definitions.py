@@ -152,7 +152,7 @@ def test_the_page_on_dagster_documents_every_option() -> None:
 def test_yaml_resolves_paths_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = options() | {"checkpoint": "${J2V_TEST_MODEL}/m.ckpt", "inputs": "${J2V_TEST_NONE:-data}/shards"}
     path = tmp_path / "defs.yaml"
-    path.write_text(yaml.safe_dump({"pipelines": [content, options("second")]}))
+    path.write_text(yaml.safe_dump({"pipelines": [content, options("second") | {"output": "second"}]}))
     with pytest.raises(DefinitionsFileError, match=r"pipeline 1: environment variable J2V_TEST_MODEL is not set"):
         pipelines_from_yaml(path)
     monkeypatch.setenv("J2V_TEST_MODEL", "models")

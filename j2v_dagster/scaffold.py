@@ -1,0 +1,119 @@
+"""The YAML of a pipeline as people start from: what must be said, then every other option with its default.
+
+`dg scaffold defs` and ``j2v-dagster init`` both write it. The options' descriptions are the component's own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+import dagster as dg
+import yaml
+from pydantic import BaseModel, Field
+
+EXAMPLES = (
+    "# id: inputs.id",
+    '# label: predictions["record/label"].content.value',
+    '# label_probability: predictions["record/label"].content.probability',
+)
+"""Columns that most pipelines want, for those who know neither the shards nor the model yet."""
+
+_NOTES = {
+    "partitions": " For example {kind: daily, start: 2026-01-31}; dynamic takes any folder.",
+    "warehouse": " For example {kind: iceberg, path: data/iceberg}.",
+}
+
+
+class ScaffoldParams(BaseModel):
+    """What ``dg scaffold defs j2v_dagster.Json2VecPredictions`` may be told."""
+
+    inputs: str = Field("data/shards", description="Root of all partitions, relative to the project, or a URI.")
+    suffix: str = Field("parquet", description="File format of the shards.")
+    checkpoint: str = Field("model.ckpt", description="The model's checkpoint, relative to the project.")
+    output: str = Field("", description="Folder for attempts, relative to the project; default: data/predictions/NAME.")
+    warehouse: str = Field("data/warehouse.duckdb", description="DuckDB file, relative to the project.")
+    table: str = Field("", description="The table's name; default: the pipeline's.")
+
+
+class PredictionsScaffolder(dg.Scaffolder[ScaffoldParams]):
+    """Writes a ``defs.yaml`` that checks, and says what else could be said."""
+
+    @classmethod
+    def get_scaffold_params(cls) -> type[ScaffoldParams]:
+        return ScaffoldParams
+
+    def scaffold(self, request: dg.ScaffoldRequest[ScaffoldParams]) -> None:
+        """Write the component's file into the folder that dg made.
+
+        Raises:
+            ValueError: a folder's name that no pipeline can have, or a format other than YAML.
+        """
+        if request.scaffold_format != "yaml":
+            raise ValueError(
+                "Json2VecPredictions is scaffolded as YAML. Remedy: leave --format out; in Python, call "
+                "j2v_dagster.build_prediction_pipeline from a @dg.definitions function"
+            )
+        name = request.target_path.name.replace("-", "_")
+        if not name.isidentifier():
+            raise ValueError(f"pipeline name {name!r}: expected letters, digits and underscores, no digit first")
+        home = request.target_path if request.project_root is None else request.project_root
+
+        def relative(path: str) -> str:
+            return path if "://" in path else os.path.relpath(home / path, request.target_path)
+
+        params = request.params
+        options = {
+            "name": name,
+            "inputs": relative(params.inputs),
+            "suffix": params.suffix,
+            "partitions": {"kind": "dynamic"},
+            "checkpoint": relative(params.checkpoint),
+            "output": relative(params.output or f"data/predictions/{name}"),
+            "warehouse": relative(params.warehouse),
+            "table": params.table or name,
+            "columns": {"source_file": "source.file", "source_row": "source.row", "attempt": "manifest.attempt"},
+        }
+        text = (
+            f"# Relative paths are relative to this file.\ntype: {request.type_name}\n\nattributes:\n"
+            f"{pipeline_yaml(options, indent=2, examples=EXAMPLES)}"
+        )
+        with open(request.target_path / "defs.yaml", "a" if request.append else "w", encoding="utf-8") as file:
+            file.write(f"---\n{text}" if request.append else text)
+
+
+def pipeline_yaml(options: Mapping[str, Any], *, indent: int = 0, examples: tuple[str, ...] = ()) -> str:
+    """A pipeline's options as YAML with comments, the rest of them commented out with their defaults.
+
+    Args:
+        options: values by name; written first, in this order.
+        indent: spaces before every line.
+        examples: comment lines for the end of ``columns``.
+    """
+    from j2v_dagster.component import Json2VecPredictions
+
+    model = Json2VecPredictions.get_model_cls()
+    described = {name: one.description or "" for name, one in model.model_fields.items()} if model else {}
+    lines: list[str] = []
+    for name, value in options.items():
+        lines.append(f"# {described[name]}{_NOTES.get(name, '')}")
+        if name == "columns":
+            lines += ["columns:", *(f"  {_flow(column)}: {_flow(path)}" for column, path in value.items())]
+            lines += [f"  {example}" for example in examples]
+        else:
+            lines.append(f"{name}: {_flow(value)}")
+    lines += ["", "# Everything else, with its default:"]
+    for one in fields(Json2VecPredictions):
+        if one.name not in options and one.default is not MISSING:
+            default = list(one.default) if isinstance(one.default, tuple) else one.default
+            lines.append(f"# {one.name}: {_flow(default)}  # {described[one.name]}")
+    pad = " " * indent
+    return "".join(f"{pad}{line}".rstrip() + "\n" for line in lines)
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,148 @@
+"""Arrow types as Iceberg tables hold them, and the comparison of a table's columns with those to load.
+
+Iceberg has no unsigned integers, one time unit and one time zone. What fits is widened and loses nothing; what does
+not fit is refused by name before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from j2v_dagster.warehouse.base import WarehouseError
+
+if TYPE_CHECKING:
+    from pyiceberg.schema import Schema
+    from pyiceberg.types import IcebergType, NestedField
+
+
+def storable(schema: pa.Schema) -> pa.Schema:
+    """``schema`` in types that Iceberg has; every value of the old type has the same meaning in the new one.
+
+    Raises:
+        WarehouseError: a type that Iceberg has not; names the column.
+    """
+    return pa.schema([pa.field(field.name, _storable(field.type, field.name)) for field in schema])
+
+
+def _storable(kind: pa.DataType, where: str) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(child.name, _storable(child.type, f"{where}.{child.name}")) for child in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_storable(kind.key_type, f"{where}.key"), _storable(kind.item_type, f"{where}.value"))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.list_(_storable(kind.value_type, f"{where}.element"))
+    if pa.types.is_dictionary(kind):
+        return _storable(kind.value_type, where)
+    if pa.types.is_uint64(kind):
+        return pa.decimal128(20, 0)
+    if pa.types.is_uint32(kind):
+        return pa.int64()
+    if pa.types.is_integer(kind) and kind.bit_width < 32:
+        return pa.int32()
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_time(kind) and kind.unit != "ns":
+        return pa.time64("us")
+    if pa.types.is_timestamp(kind) and kind.unit != "ns":
+        return pa.timestamp("us", tz=None if kind.tz is None else "UTC")
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    known = (
+        pa.types.is_boolean, pa.types.is_signed_integer, pa.types.is_float32, pa.types.is_float64, pa.types.is_string,
+        pa.types.is_binary, pa.types.is_fixed_size_binary, pa.types.is_date32, pa.types.is_decimal128,
+    )  # fmt: skip
+    if not any(is_kind(kind) for is_kind in known):
+        raise WarehouseError(
+            f"column {where!r} is {kind}, which Iceberg cannot hold without loss. Nothing was changed. Remedy: leave "
+            "the column out, or cast it in the shards (timestamps and times to microseconds, date64 to date32)"
+        )
+    return kind
+
+
+def to_iceberg(schema: pa.Schema) -> Schema:
+    """The Iceberg schema of storable columns; every field has a number, and every one is optional."""
+    from pyiceberg.schema import Schema
+    from pyiceberg.types import NestedField
+
+    ids = count(1)
+    fields = [NestedField(next(ids), field.name, _to_iceberg(field.type, lambda: next(ids))) for field in schema]
+    return Schema(*fields)
+
+
+def _to_iceberg(kind: pa.DataType, new_id: Callable[[], int]) -> IcebergType:
+    from pyiceberg import types
+
+    if pa.types.is_struct(kind):
+        return types.StructType(
+            *(types.NestedField(new_id(), child.name, _to_iceberg(child.type, new_id)) for child in kind)
+        )
+    if pa.types.is_list(kind):
+        return types.ListType(new_id(), _to_iceberg(kind.value_type, new_id), element_required=False)
+    if pa.types.is_map(kind):
+        return types.MapType(
+            new_id(), _to_iceberg(kind.key_type, new_id), new_id(), _to_iceberg(kind.item_type, new_id),
+            value_required=False,
+        )  # fmt: skip
+    if pa.types.is_decimal128(kind):
+        return types.DecimalType(kind.precision, kind.scale)
+    if pa.types.is_fixed_size_binary(kind):
+        return types.FixedType(kind.byte_width)
+    if pa.types.is_timestamp(kind):
+        return types.TimestampType() if kind.tz is None else types.TimestamptzType()
+    return {
+        pa.bool_(): types.BooleanType, pa.int32(): types.IntegerType, pa.int64(): types.LongType,
+        pa.float32(): types.FloatType, pa.float64(): types.DoubleType, pa.string(): types.StringType,
+        pa.binary(): types.BinaryType, pa.date32(): types.DateType, pa.time64("us"): types.TimeType,
+    }[kind]()  # fmt: skip
+
+
+def spell(kind: IcebergType) -> str:
+    """A type as people write it, without the numbers that Iceberg gives to fields."""
+    from pyiceberg.types import ListType, MapType, StructType
+
+    if isinstance(kind, StructType):
+        return f"struct<{', '.join(f'{field.name}: {_spell_field(field)}' for field in kind.fields)}>"
+    if isinstance(kind, ListType):
+        return f"list<{spell(kind.element_type)}>"
+    if isinstance(kind, MapType):
+        return f"map<{spell(kind.key_type)}, {spell(kind.value_type)}>"
+    return str(kind)
+
+
+def _spell_field(field: NestedField) -> str:
+    return f"{spell(field.field_type)}{' required' if field.required else ''}"
+
+
+def spell_columns(fields: tuple[NestedField, ...]) -> dict[str, str]:
+    """The type of each column, by name."""
+    return {field.name: _spell_field(field) for field in fields}
+
+
+def describe_drift(where: str, expected: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """What differs, and what to do about it.
+
+    Args:
+        where: the table's address. expected: types to load, by column. found: types of the table, by column.
+    """
+    lines, remedies = [], []
+    for column in {**expected, **found}:
+        new, old = expected.get(column), found.get(column)
+        if old is None:
+            lines.append(f"column {column!r} ({new}) is not in the table")
+            remedies.append(f"add column {column!r}")
+        elif new is None:
+            lines.append(f"the table's column {column!r} ({old}) is not in the mapping")
+            remedies.append(f"delete column {column!r}")
+        elif new != old:
+            lines.append(f"column {column!r} is {old} in the table and {new} in the predictions")
+            remedies.append(f"give column {column!r} another name in the mapping")
+    return (
+        f"table {where} does not have the columns to load: {'; '.join(lines)}. Nothing was changed. Remedy: load into "
+        f"another table, correct the mapping, or {'; '.join(remedies)} (in Python: table.update_schema())"
+    )
