@@ -9,10 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from json2vec.nn.rotary import swap, tables
+from json2vec.nn import inference
+from json2vec.nn.rotary import swap, tables, turn_back
 
-SMALL = 9
-"""Up to this many tokens on a CPU, attention is a few elementwise products over rows, not many tiny matrix products."""
 _ROWS_AT_ONCE = 256
 
 
@@ -39,24 +38,10 @@ class Attention(nn.Module):
         Instead of projecting every memory token to keys and values, the queries are taken through the key projection
         (one vector for each query, head and position), and only the mixed memory goes through the value projection.
         """
-        (m, _), s = queries_MC.shape, memory_BSC.shape[1]
-        heads, dim = self.n_heads, self.head_dim
-        q_MHD = self._turn(F.linear(queries_MC, self.q_proj.weight, self.q_proj.bias), self.q_proj, queries_MC)
-        cos, sin = (table.view(s, heads, dim) for table in tables(s, heads, dim, memory_BSC.device))
-        key = self.k_proj.weight.view(heads, dim, -1)
-        swapped = swap(self.k_proj.weight, dim).view(heads, dim, -1)
-        # score[m, h, s] = q . (k cos_s + k' sin_s), linear in the memory token and in the key's bias.
-        q_cos = torch.einsum("mhd,shd->smhd", q_MHD, cos)
-        q_sin = torch.einsum("mhd,shd->smhd", q_MHD, sin)
-        reader_SQC = (
-            torch.einsum("smhd,hdc->smhc", q_cos, key) + torch.einsum("smhd,hdc->smhc", q_sin, swapped)
-        ).flatten(1, 2)
-        bias, swapped_bias = self.k_proj.bias, swap(self.k_proj.bias.unsqueeze(-1), dim).squeeze(-1)
-        offset_SQ = (
-            (q_cos * bias.view(heads, dim)).sum(-1) + (q_sin * swapped_bias.view(heads, dim)).sum(-1)
-        ).flatten(1)  # fmt: skip
+        (m, _), heads, dim = queries_MC.shape, self.n_heads, self.head_dim
+        reader_SQC, offset_SQ = self.reader(queries_MC, memory_BSC.shape[1])
         scores_SBQ = torch.baddbmm(offset_SQ.unsqueeze(1), memory_BSC.transpose(0, 1), reader_SQC.transpose(1, 2))
-        weights_BQS = (scores_SBQ * dim**-0.5).softmax(0).permute(1, 2, 0)
+        weights_BQS = scores_SBQ.softmax(0).permute(1, 2, 0)
         if self.training and self.dropout:
             weights_BQS = F.dropout(weights_BQS, self.dropout)
         mixed_BMHC = torch.bmm(weights_BQS, memory_BSC).unflatten(1, (m, heads))
@@ -64,6 +49,18 @@ class Attention(nn.Module):
         share_BMH1 = weights_BQS.sum(-1).unflatten(1, (m, heads)).unsqueeze(-1)
         values = values + share_BMH1 * self.v_proj.bias.view(heads, dim)
         return self.out_proj(values.flatten(2))
+
+    def reader(self, queries_MC: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What takes a memory token at position s to its scores, ready for softmax: (S, M H, C) and offset (S, M H).
+
+        A query turned by m positions and a key turned by s have the product of the key as it is and the query turned
+        by m - s.
+        """
+        heads, dim = self.n_heads, self.head_dim
+        q_MHD = (F.linear(queries_MC, self.q_proj.weight, self.q_proj.bias) * dim**-0.5).unflatten(-1, (heads, dim))
+        turned_SMHD = turn_back(q_MHD, length)
+        key, bias = self.k_proj.weight.view(heads, dim, -1), self.k_proj.bias.view(heads, dim)
+        return torch.einsum("smhd,hdc->smhc", turned_SMHD, key).flatten(1, 2), (turned_SMHD * bias).sum(-1).flatten(1)
 
     def read_each(self, queries_BMC: torch.Tensor, memory_BSC: torch.Tensor) -> torch.Tensor:
         """Attention from queries of each sequence's own to its memory; (B, M, C)."""
@@ -102,7 +99,7 @@ class Attention(nn.Module):
     def _mix(self, q_BLC: torch.Tensor, k_BLG: torch.Tensor, v_BLG: torch.Tensor) -> torch.Tensor:
         """softmax(q k^T / sqrt(D)) v, heads side by side; (B, L, C)."""
         dropout = self.dropout if self.training else 0.0
-        if q_BLC.shape[1] <= SMALL and q_BLC.device.type == "cpu" and not dropout:
+        if q_BLC.shape[1] <= inference.SMALL and q_BLC.device.type == "cpu" and not dropout:
             return self._mix_small(q_BLC, k_BLG, v_BLG)
         q, k, v = (x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for x in (q_BLC, k_BLG, v_BLG))
         if self.n_kv_heads != self.n_heads:
@@ -182,6 +179,12 @@ class Pool(nn.Module):
         nn.init.normal_(self.queries, std=0.01)
 
     def forward(self, memory_BSC: torch.Tensor) -> torch.Tensor:
+        if inference.applies(self, memory_BSC):
+            return inference.run_pool(self, memory_BSC)
+        return self.read_memory(memory_BSC)
+
+    def read_memory(self, memory_BSC: torch.Tensor) -> torch.Tensor:
+        """The formula as it stands; `forward` takes the faster way where there is one."""
         z = self.queries
         for block in self.blocks:
             z = block(z, memory_BSC)
@@ -201,6 +204,8 @@ class ArrayEncoder(nn.Module):
         self.pool = Pool(1, d_model, n_heads, n_linear, dropout)
 
     def forward(self, tokens_BLC: torch.Tensor) -> torch.Tensor:
+        if inference.applies(self, tokens_BLC):
+            return inference.run_encoder(self, tokens_BLC)
         for layer in self.encoder:
             tokens_BLC = layer(tokens_BLC)
         return self.pool(tokens_BLC).squeeze(1)

@@ -30,6 +30,40 @@ def tables(length: int, heads: int, head_dim: int, device: torch.device) -> tupl
         return angles.cos(), angles.sin()
 
 
+@functools.lru_cache(maxsize=256)
+def turns(length: int, head_dim: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin of each pair, (head_dim // 2, length), float32: `tables` with the tokens innermost."""
+    cos, sin = tables(length, 1, head_dim, device)
+    even = head_dim // 2 * 2
+    with torch.inference_mode(False), torch.no_grad():
+        return cos[:, 0:even:2].t().contiguous(), sin[:, 0:even:2].t().contiguous()
+
+
+def turn_back(queries_MHD: torch.Tensor, length: int) -> torch.Tensor:
+    """Each query m turned by m - s positions, for s = 0 ... length - 1: (M, H, D) -> (length, M, H, D)."""
+    m, _, dim = queries_MHD.shape
+    cos, sin = _differences(m, length, dim, queries_MHD.device)
+    even = dim // 2 * 2
+    a, b = queries_MHD[..., 0:even:2], queries_MHD[..., 1:even:2]
+    turned = torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
+    if even == dim:
+        return turned
+    return torch.cat([turned, queries_MHD[..., even:].expand(length, -1, -1, -1)], dim=-1)
+
+
+@functools.lru_cache(maxsize=256)
+def _differences(m: int, length: int, dim: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin of the angles of position m - s, each (length, m, 1, dim // 2)."""
+    even = dim // 2 * 2
+    with torch.inference_mode(False), torch.no_grad():
+        theta = BASE ** (-torch.arange(0, even, 2, dtype=torch.float32, device=device) / even)
+        places = torch.arange(m, dtype=torch.float32, device=device) - torch.arange(
+            length, dtype=torch.float32, device=device
+        ).unsqueeze(-1)
+        angles = places[:, :, None, None] * theta
+        return angles.cos(), angles.sin()
+
+
 def swap(weights: torch.Tensor, head_dim: int) -> torch.Tensor:
     """Rows (features) of a projection swapped within each pair of a head, the first of a pair negated."""
     even = head_dim // 2 * 2
