@@ -26,6 +26,7 @@ from json2vec.errors import SchemaError
 from json2vec.factories import Factory
 from json2vec.fields.registry import field_type
 from json2vec.fields.vocabulary import NO_VOCABULARY
+from json2vec.halving import Halving
 from json2vec.masking import mask_batch, trains
 from json2vec.memory import keep_freed_memory
 from json2vec.predictions import EMBEDDING, Predictions, output_type, python_view
@@ -58,6 +59,7 @@ class Model(ModuleTree):
         self.scheduler = Factory(scheduler) if isinstance(scheduler, str) else scheduler
         self.preprocessor_fingerprint: str | None = None
         self.reconstruct: tuple[str, ...] = ()
+        self._halving = Halving()
 
     @classmethod
     def from_schema(
@@ -246,11 +248,13 @@ class Model(ModuleTree):
                 apply_postprocessor(postprocess, context, predictions, len(records)).items()}  # fmt: skip
 
     def on_predict_start(self) -> None:
+        self._halving = Halving()
         if self.device.type == "cpu":
             keep_freed_memory()
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Predictions:
-        return self.infer(batch, self.reconstruct)
+        """Predict one batch of a trainer's run; one that the device has no memory for is halved until it fits."""
+        return self._halving.run(lambda part: self.infer(part, self.reconstruct), batch)
 
     # Training.
 

@@ -19,7 +19,7 @@ FLOORS = [
     {"schema", "selectors", "editing"},
     {"columns", "row_hash", "batch", "processors", "nn"},
     {"fields"},
-    {"encode", "masking", "checkpoint", "predictions"},
+    {"encode", "masking", "checkpoint", "predictions", "halving"},
     {"tree"},
     {"model"},
     {"data"},
