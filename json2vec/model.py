@@ -29,6 +29,8 @@ from json2vec.fields.vocabulary import NO_VOCABULARY
 from json2vec.halving import Halving
 from json2vec.masking import mask_batch, trains
 from json2vec.memory import keep_freed_memory
+from json2vec.nn.slots import Slots
+from json2vec.occupancy import occupied, skips
 from json2vec.predictions import EMBEDDING, Predictions, output_type, python_view
 from json2vec.processors import apply_postprocessor
 from json2vec.schema import Node, Schema
@@ -131,13 +133,16 @@ class Model(ModuleTree):
         for address in self.schema.inputs:
             tokens[address] = self._node(address).embed(batch.fields[address])
         arrays: dict[Address, torch.Tensor] = {}
+        held = occupied(self.schema, batch.fields, n) if skips(self.schema) else {}
         for address in self.schema.deepest_first:
             children = self._children(address, tokens, arrays)
             if children:
-                length = self.schema.arrays[address].max_length
+                array = self.schema.arrays[address]
+                length = array.max_length
                 sequences = n * self.schema.slots(address)
                 joined = torch.cat([child.reshape(sequences, length, c) for child in children], dim=1)
-                arrays[address] = self.nodes[address].encoder(joined)  # type: ignore[operator, union-attr]
+                slots = Slots.of(held[address], length) if array.padding == "skip" else None
+                arrays[address] = self.nodes[address].encoder(joined, slots)  # type: ignore[operator, union-attr]
         arrays = {address: vectors.view(n, self.schema.slots(address), c) for address, vectors in arrays.items()}
         decoded = {}
         for address in decode:

@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from json2vec.nn.rotary import turns
+from json2vec.nn.slots import Slots
 
 if TYPE_CHECKING:
     from json2vec.nn.attention import ArrayEncoder, Attention, EncoderLayer, Pool, PoolBlock
@@ -45,12 +46,32 @@ def applies(module: torch.nn.Module, tensor: torch.Tensor) -> bool:
     )
 
 
-def run_encoder(encoder: ArrayEncoder, tokens_BLC: torch.Tensor) -> torch.Tensor:
+def run_by_length(encoder: ArrayEncoder, tokens_BLC: torch.Tensor, slots: Slots) -> torch.Tensor:
+    """`run_encoder` over the valid tokens alone, for all sequences with equally many items at a time; (B, C).
+
+    Where the children of an array do not have the same items, the formulas with a mask have to do.
+    """
+    (b, _, c), items = tokens_BLC.shape, slots.items
+    valid = slots.valid_BL.view(b, -1, items)
+    counts = valid[:, 0].sum(1)
+    places = torch.arange(items, device=counts.device)
+    regular = (valid == (places < counts[:, None])[:, None]).flatten(1).all(1)
+    by_child, pooled = tokens_BLC.view(b, -1, items, c), tokens_BLC.new_empty(b, c)
+    for count in counts[regular].unique().tolist():
+        rows = ((counts == count) & regular).nonzero().squeeze(1)
+        pooled[rows] = run_encoder(encoder, by_child[rows, :, :count].flatten(1, 2), count)
+    if not regular.all():
+        rows = (~regular).nonzero().squeeze(1)
+        pooled[rows] = encoder.by_the_formulas(tokens_BLC[rows], slots.rows(rows))
+    return pooled
+
+
+def run_encoder(encoder: ArrayEncoder, tokens_BLC: torch.Tensor, period: int | None = None) -> torch.Tensor:
     """Encoder layers and pooling with one query, chunk by chunk; (B, L, C) -> (B, C)."""
     b, length, c = tokens_BLC.shape
     layers = [cast("EncoderLayer", layer) for layer in encoder.encoder]
-    steps = [prepare_layer(layer, length) for layer in layers]
-    steps.append(prepare_pool(encoder.pool, length))
+    steps = [prepare_layer(layer, length, period) for layer in layers]
+    steps.append(prepare_pool(encoder.pool, length, period))
     heads = max((layer.attention.n_heads for layer in layers), default=1)
     rows = max(1, min(_CHUNK_FLOATS // (length * c), _SCORE_FLOATS // (heads * length * length)))
     parts = []
@@ -66,9 +87,9 @@ def run_pool(pool: Pool, memory_BSC: torch.Tensor) -> torch.Tensor:
     return prepare_pool(pool, memory_BSC.shape[1])(memory_BSC)
 
 
-def prepare_layer(layer: EncoderLayer, length: int) -> Step:
+def prepare_layer(layer: EncoderLayer, length: int, period: int | None = None) -> Step:
     """One encoder layer over sequences of ``length`` tokens; (n, L, C) -> (n, L, C)."""
-    attend = (_prepare_small if length <= SMALL else _prepare_attention)(layer.attention, length)
+    attend = (_prepare_small if length <= SMALL else _prepare_attention)(layer.attention, length, period)
     norm, ffn_norm = layer.attention_norm, layer.ffn_norm
     forward = _prepare_ffn(layer.ffn)
 
@@ -79,21 +100,25 @@ def prepare_layer(layer: EncoderLayer, length: int) -> Step:
     return step
 
 
-def prepare_pool(pool: Pool, length: int) -> Step:
+def prepare_pool(pool: Pool, length: int, period: int | None = None) -> Step:
     """Learned queries over a memory of ``length`` tokens; (n, S, C) -> (n, M, C)."""
     blocks, queries = [cast("PoolBlock", block) for block in pool.blocks], pool.queries
     first, further = blocks[0], blocks[1:]
+
+    def slots_of(memory_nSC: torch.Tensor) -> Slots | None:
+        return None if period is None else Slots.everywhere(len(memory_nSC), length, period)
+
     m, heads = len(queries), first.attention.n_heads
     if m * heads > queries.shape[-1]:  # so many queries that projecting the memory is cheaper
-        return pool.read_memory
-    read = _prepare_read(first.attention, queries, first.attention_norm(queries), length)
+        return lambda memory_nSC: pool.read_memory(memory_nSC, slots_of(memory_nSC))
+    read = _prepare_read(first.attention, queries, first.attention_norm(queries), length, period)
     forward = _prepare_ffn(first.ffn)
 
     def step(memory_nSC: torch.Tensor) -> torch.Tensor:
         z_nMC = read(memory_nSC)
         z_nMC = forward(first.ffn_norm(z_nMC), z_nMC)
         for block in further:
-            z_nMC = block(z_nMC, memory_nSC)
+            z_nMC = block(z_nMC, memory_nSC, slots_of(memory_nSC))
         return pool.norm(z_nMC)
 
     return step
@@ -108,7 +133,7 @@ def _prepare_ffn(ffn: torch.nn.Sequential) -> Callable[[torch.Tensor, torch.Tens
     return step
 
 
-def _prepare_attention(attention: Attention, length: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _prepare_attention(attention: Attention, length: int, period: int | None) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """Attention by batched matrix products with the tokens innermost, where no operand has to be copied.
 
     Features lie in rows of L tokens, so rotary pairs are neighbouring rows. Scores are (key, query), in powers of two:
@@ -120,7 +145,7 @@ def _prepare_attention(attention: Attention, length: int) -> Callable[[torch.Ten
     k_weight, k_bias = attention.k_proj.weight, attention.k_proj.bias.unsqueeze(1)
     v_weight, v_bias = attention.v_proj.weight, attention.v_proj.bias.unsqueeze(1)
     out_weight, out_bias = attention.out_proj.weight.t(), attention.out_proj.bias
-    cos, sin = turns(length, dim, q_weight.device)
+    cos, sin = turns(length, dim, q_weight.device, period)
 
     def by_head(rows: torch.Tensor) -> torch.Tensor:
         """(n, K D, L) -> (n H, D, L): query head h reads key/value head floor(h / (H / K))."""
@@ -158,7 +183,7 @@ def _turn(rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
     return turned
 
 
-def _prepare_small(attention: Attention, length: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _prepare_small(attention: Attention, length: int, period: int | None) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """Attention over few tokens: sequences innermost, so that every step runs over hundreds of neighbouring numbers."""
     heads, groups, dim = attention.n_heads, attention.n_kv_heads, attention.head_dim
     repeats, scale = heads // groups, dim**-0.5
@@ -166,7 +191,7 @@ def _prepare_small(attention: Attention, length: int) -> Callable[[torch.Tensor,
     weight = torch.cat([projections[0].weight * scale, *(one.weight for one in projections[1:])])
     bias = torch.cat([projections[0].bias * scale, *(one.bias for one in projections[1:])])
     turned = (heads + groups) * dim
-    cos, sin = (table.t()[:, None, :, None] for table in turns(length, dim, weight.device))  # (L, 1, D // 2, 1)
+    cos, sin = (table.t()[:, None, :, None] for table in turns(length, dim, weight.device, period))  # (L, 1, D // 2, 1)
 
     def step(normed_nLC: torch.Tensor, residual_nLC: torch.Tensor) -> torch.Tensor:
         n = len(normed_nLC)
@@ -196,14 +221,16 @@ def _prepare_small(attention: Attention, length: int) -> Callable[[torch.Tensor,
     return step
 
 
-def _prepare_read(attention: Attention, residual_MC: torch.Tensor, queries_MC: torch.Tensor, length: int) -> Step:
+def _prepare_read(
+    attention: Attention, residual_MC: torch.Tensor, queries_MC: torch.Tensor, length: int, period: int | None
+) -> Step:
     """The residual plus what queries that are the same for every sequence read from its memory; (n, S, C) -> (n, M, C).
 
     As `Attention.read`; here value and output projection are one matrix for each head, too, since the weights of a
     query sum to 1.
     """
     (m, c), heads, dim = queries_MC.shape, attention.n_heads, attention.head_dim
-    reader_SQC, offset_SQ = attention.reader(queries_MC, length)
+    reader_SQC, offset_SQ = attention.reader(queries_MC, length, period)
     reader_SCQ, offset_S1Q = reader_SQC.transpose(1, 2).contiguous(), offset_SQ.unsqueeze(1)
     values = attention.v_proj.weight.view(heads, dim, c)
     into = attention.out_proj.weight.view(c, heads, dim)
