@@ -43,8 +43,8 @@ def predict(model: Any, rows: Path, postprocessor: Any, output: str) -> dict[str
         persistent_workers=False, pin_memory=False,
     )  # fmt: skip
     trainer = lit.Trainer(
-        accelerator="cpu", callbacks=[j2v.Writer(output, postprocessor=postprocessor)], logger=False, enable_progress_bar=False,
-        enable_model_summary=False,
+        accelerator="cpu", callbacks=[j2v.Writer(output, postprocessor=postprocessor)], logger=False,
+        enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     return timed(lambda: trainer.predict(model=model, datamodule=data, return_predictions=False))
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from json2vec.nn.attention import ArrayEncoder, Attention, EncoderLayer, Pool, PoolBlock
 
 Step = Callable[[torch.Tensor], torch.Tensor]
+Residual = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Takes the normed tokens and the tokens to add to."""
 
 SMALL = 9
 """Up to this many tokens attention is a few elementwise steps over rows, not many tiny matrix products."""
@@ -124,7 +126,7 @@ def prepare_pool(pool: Pool, length: int, period: int | None = None) -> Step:
     return step
 
 
-def _prepare_ffn(ffn: torch.nn.Sequential) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _prepare_ffn(ffn: torch.nn.Sequential) -> Residual:
     widen, narrow = ffn[0], ffn[3]
 
     def step(normed: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
@@ -133,7 +135,7 @@ def _prepare_ffn(ffn: torch.nn.Sequential) -> Callable[[torch.Tensor, torch.Tens
     return step
 
 
-def _prepare_attention(attention: Attention, length: int, period: int | None) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _prepare_attention(attention: Attention, length: int, period: int | None) -> Residual:
     """Attention by batched matrix products with the tokens innermost, where no operand has to be copied.
 
     Features lie in rows of L tokens, so rotary pairs are neighbouring rows. Scores are (key, query), in powers of two:
@@ -183,7 +185,7 @@ def _turn(rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
     return turned
 
 
-def _prepare_small(attention: Attention, length: int, period: int | None) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _prepare_small(attention: Attention, length: int, period: int | None) -> Residual:
     """Attention over few tokens: sequences innermost, so that every step runs over hundreds of neighbouring numbers."""
     heads, groups, dim = attention.n_heads, attention.n_kv_heads, attention.head_dim
     repeats, scale = heads // groups, dim**-0.5
