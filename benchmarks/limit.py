@@ -2,10 +2,10 @@
 
     python benchmarks/limit.py [--workloads flat nested ...] [--runs 5]
 
-Three rates of the same rows, measured in turns: `trainer.predict` with the Writer (reading, encoding, network, writing,
-committing), the bare forward on ready batches, and a plain matrix product. Rows per processor second stand first: reader
-and writer threads may use a second core, and a busy machine disturbs the clock. Pipeline over forward is 1 at best; the
-share of the matrix product's speed counts the formulas' matrix products alone (`arithmetic.py`).
+Three rates of the same rows, measured in turns: `trainer.predict` with the Writer (reading, encoding, network,
+writing, committing), the bare forward on ready batches, and a plain matrix product. Rows per processor second stand
+first: reader and writer threads may use a second core, and a busy machine disturbs the clock. Pipeline over forward is
+1 at best; the share of the matrix product's speed counts the formulas' matrix products alone (`arithmetic.py`).
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ def measure(name: str, runs: int) -> dict[str, Any]:
             for what, one in rates.items() if run else ():
                 found[what].append(one)
     flops = flops_per_row(model)
-    turns = list(zip(*found.values(), strict=True))
+    turns, units = list(zip(*found.values(), strict=True)), ("s", "cpu_s")
     return {
         "flops_per_row": flops,
-        **{what: {unit: common.spread([one[unit] for one in done]) for unit in ("s", "cpu_s")}
+        **{what: {unit: common.spread([one[unit] for one in done]) for unit in units}
            for what, done in found.items()},
-        "pipeline/forward": {unit: statistics.median(p[unit] / f[unit] for p, f, _ in turns) for unit in ("s", "cpu_s")},
+        "pipeline/forward": {unit: statistics.median(p[unit] / f[unit] for p, f, _ in turns) for unit in units},
         "share": statistics.median(f["cpu_s"] * flops / 1e9 / g["cpu_s"] for _, f, g in turns),
     }  # fmt: skip
 
