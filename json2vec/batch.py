@@ -167,6 +167,11 @@ class Batch:
         """The batch with its tensors in page-locked memory, for asynchronous copies to a GPU."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def slice(self, start: int, stop: int) -> Batch:
+        """The encoded rows start ... stop - 1, without the Arrow rows they were made of."""
+        part = self._map(lambda tensor: tensor[start:stop])
+        return replace(part, size=min(stop, self.size) - start, rows=None)
+
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         return replace(self, fields={address: one.map(function) for address, one in self.fields.items()})
 

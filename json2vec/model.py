@@ -26,8 +26,11 @@ from json2vec.errors import SchemaError
 from json2vec.factories import Factory
 from json2vec.fields.registry import field_type
 from json2vec.fields.vocabulary import NO_VOCABULARY
+from json2vec.halving import Halving
 from json2vec.masking import mask_batch, trains
 from json2vec.memory import keep_freed_memory
+from json2vec.nn.slots import Slots
+from json2vec.occupancy import occupied, skips
 from json2vec.predictions import EMBEDDING, Predictions, output_type, python_view
 from json2vec.processors import apply_postprocessor
 from json2vec.profile import Profile
@@ -60,6 +63,7 @@ class Model(ModuleTree):
         self.preprocessor_fingerprint: str | None = None
         self.profile: Profile | None = None
         self.reconstruct: tuple[str, ...] = ()
+        self._halving = Halving()
 
     @classmethod
     def from_schema(
@@ -131,13 +135,16 @@ class Model(ModuleTree):
         for address in self.schema.inputs:
             tokens[address] = self._node(address).embed(batch.fields[address])
         arrays: dict[Address, torch.Tensor] = {}
+        held = occupied(self.schema, batch.fields, n) if skips(self.schema) else {}
         for address in self.schema.deepest_first:
             children = self._children(address, tokens, arrays)
             if children:
-                length = self.schema.arrays[address].max_length
+                array = self.schema.arrays[address]
+                length = array.max_length
                 sequences = n * self.schema.slots(address)
                 joined = torch.cat([child.reshape(sequences, length, c) for child in children], dim=1)
-                arrays[address] = self.nodes[address].encoder(joined)  # type: ignore[operator, union-attr]
+                slots = Slots.of(held[address], length) if array.padding == "skip" else None
+                arrays[address] = self.nodes[address].encoder(joined, slots)  # type: ignore[operator, union-attr]
         arrays = {address: vectors.view(n, self.schema.slots(address), c) for address, vectors in arrays.items()}
         decoded = {}
         for address in decode:
@@ -248,13 +255,15 @@ class Model(ModuleTree):
                 apply_postprocessor(postprocess, context, predictions, len(records)).items()}  # fmt: skip
 
     def on_predict_start(self) -> None:
+        self._halving = Halving()
         if self.device.type == "cpu":
             keep_freed_memory()
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Predictions:
+        """Predict one batch of a trainer's run; one that the device has no memory for is halved until it fits."""
         if not batch.size and batch.rows is not None and batch.rows.stored is not None:
             return Predictions({}, self.schema, self.vocabularies, 0)  # every row's prediction is known
-        return self.infer(batch, self.reconstruct)
+        return self._halving.run(lambda part: self.infer(part, self.reconstruct), batch)
 
     # Training.
 

@@ -47,6 +47,16 @@ class Predictions:
         }  # fmt: skip
         return Predictions(moved, self.schema, self.vocabularies, self.size)
 
+    @classmethod
+    def join(cls, parts: list[Predictions]) -> Predictions:
+        """The predictions of consecutive parts of a batch, at least one, as one."""
+        first = parts[0]
+        joined = {
+            address: {key: torch.cat([part.emitted[address][key] for part in parts]) for key in tensors}
+            for address, tensors in first.emitted.items()
+        }
+        return cls(joined, first.schema, first.vocabularies, sum(part.size for part in parts))
+
     def columns(self) -> pa.StructArray:
         """One struct a row, with a child for every address, in the order of `output_type`."""
         children = []

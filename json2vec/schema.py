@@ -157,6 +157,10 @@ class Array(Node):
         max_length: slots of the array; items past it are dealt with as ``overflow`` says.
         overflow: keep the ``head``, keep the ``tail``, or ``error``.
         n_layers: encoder layers. n_linear: pooling blocks.
+        padding: what slots without an item mean to the encoder and its pooling. ``attend``: they are tokens like any
+            other, told apart by their state. ``skip``: they are left out, and a token's position is the index of its
+            item, so that neither max_length nor padding shows in the result; an array without items is read as one
+            padded item. Rows with few items are then predicted faster. A trained model keeps what it was trained with.
         mask, masks: items hidden in training.
     """
 
@@ -166,6 +170,8 @@ class Array(Node):
     overflow: Overflow = Overflow.head
     n_linear: int = Field(1, gt=0)
     n_layers: int = Field(1, ge=0)
+    # Left out of dumps at its default: fingerprints of models from before this option stay what they were.
+    padding: Literal["attend", "skip"] = Field("attend", exclude_if=lambda value: value == "attend")
     masks: tuple[Mask, ...] = ()
     fields: Annotated[tuple[SerializeAsAny[Node], ...], Field(min_length=1)]
 

@@ -27,15 +27,24 @@ import json2vec as j2v  # noqa: E402
 FORWARD_BATCHES = 8
 
 
-def predict(model: Any, rows: Path, output: str) -> dict[str, float]:
+def compact_rows(context: Any, predictions: Any) -> Any:
+    """The documented postprocessor: flat columns for a warehouse."""
+    label = predictions.get(j2v.Address("record", "label"), {}).get("content", {})
+    metadata = context[j2v.TensorKey.metadata]
+    return {j2v.Address("record", "warehouse_row"): {
+        "request_id": [item.get("id") for item in metadata],
+        "label": label.get("value"), "label_probability": label.get("probability")}}  # fmt: skip
+
+
+def predict(model: Any, rows: Path, postprocessor: Any, output: str) -> dict[str, float]:
     """One timed `trainer.predict` with the Writer over a folder of Parquet files, commit included."""
     data = j2v.StreamingDataModule(
         model=model, root=rows, suffix="parquet", predict=r".*\.parquet$", sharding="chunk", num_workers=0,
         persistent_workers=False, pin_memory=False,
     )  # fmt: skip
     trainer = lit.Trainer(
-        accelerator="cpu", callbacks=[j2v.Writer(output)], logger=False, enable_progress_bar=False,
-        enable_model_summary=False,
+        accelerator="cpu", callbacks=[j2v.Writer(output, postprocessor=postprocessor)], logger=False,
+        enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     return timed(lambda: trainer.predict(model=model, datamodule=data, return_predictions=False))
 
@@ -73,7 +82,7 @@ def serve_workload(workload: dict[str, Any], folder: Path) -> None:
         return repeat_for(once, seconds)
 
     commands = {
-        "predict": partial(predict, model, folder / "rows"),
+        "predict": partial(predict, model, folder / "rows", compact_rows if workload.get("postprocess") else None),
         "forward": forward,
         "encode": encode,
         "sgemm": matrix_product_gflops,

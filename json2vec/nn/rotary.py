@@ -16,8 +16,12 @@ BASE = 10_000.0
 
 
 @functools.lru_cache(maxsize=256)
-def tables(length: int, heads: int, head_dim: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def tables(
+    length: int, heads: int, head_dim: int, device: torch.device, period: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """cos and sin, each (length, heads * head_dim), float32; an odd last feature of a head is not turned.
+
+    Positions are 0 ... length - 1; with a ``period`` they begin at 0 again after so many tokens.
 
     Angles: p * BASE^(-2i / R) with R = head_dim rounded down to even.
     """
@@ -25,9 +29,50 @@ def tables(length: int, heads: int, head_dim: int, device: torch.device) -> tupl
     # Outside inference mode: a cached inference tensor could not be used in training later.
     with torch.inference_mode(False), torch.no_grad():
         theta = BASE ** (-torch.arange(0, even, 2, dtype=torch.float32, device=device) / even)
-        angles = torch.arange(length, dtype=torch.float32, device=device).unsqueeze(-1) * theta
+        angles = _positions(length, period, device).unsqueeze(-1) * theta
         angles = torch.nn.functional.pad(angles.repeat_interleave(2, dim=-1), (0, head_dim - even)).repeat(1, heads)
         return angles.cos(), angles.sin()
+
+
+@functools.lru_cache(maxsize=256)
+def turns(
+    length: int, head_dim: int, device: torch.device, period: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin of each pair, (head_dim // 2, length), float32: `tables` with the tokens innermost."""
+    cos, sin = tables(length, 1, head_dim, device, period)
+    even = head_dim // 2 * 2
+    with torch.inference_mode(False), torch.no_grad():
+        return cos[:, 0:even:2].t().contiguous(), sin[:, 0:even:2].t().contiguous()
+
+
+def turn_back(queries_MHD: torch.Tensor, length: int, period: int | None = None) -> torch.Tensor:
+    """Each query m turned by m - s positions, s those of `tables`: (M, H, D) -> (length, M, H, D)."""
+    m, _, dim = queries_MHD.shape
+    cos, sin = _differences(m, length, dim, queries_MHD.device, period)
+    even = dim // 2 * 2
+    a, b = queries_MHD[..., 0:even:2], queries_MHD[..., 1:even:2]
+    turned = torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
+    if even == dim:
+        return turned
+    return torch.cat([turned, queries_MHD[..., even:].expand(length, -1, -1, -1)], dim=-1)
+
+
+@functools.lru_cache(maxsize=256)
+def _differences(
+    m: int, length: int, dim: int, device: torch.device, period: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin of the angles of position m - s, each (length, m, 1, dim // 2)."""
+    even = dim // 2 * 2
+    with torch.inference_mode(False), torch.no_grad():
+        theta = BASE ** (-torch.arange(0, even, 2, dtype=torch.float32, device=device) / even)
+        places = torch.arange(m, dtype=torch.float32, device=device) - _positions(length, period, device).unsqueeze(-1)
+        angles = places[:, :, None, None] * theta
+        return angles.cos(), angles.sin()
+
+
+def _positions(length: int, period: int | None, device: torch.device) -> torch.Tensor:
+    places = torch.arange(length, dtype=torch.float32, device=device)
+    return places if period is None else places % period
 
 
 def swap(weights: torch.Tensor, head_dim: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ FLOORS = [
     {"schema", "selectors", "editing"},
     {"columns", "row_hash", "batch", "processors", "nn"},
     {"fields"},
-    {"encode", "masking", "checkpoint", "predictions", "profile", "profiler", "tallies"},
+    {"encode", "masking", "checkpoint", "predictions", "profile", "profiler", "tallies", "halving", "occupancy"},
     {"tree"},
     {"model"},
     {"data"},
