@@ -29,6 +29,8 @@ def die(context: dict, predictions: pa.StructArray) -> dict[str, pa.Array]:
 
 def _die_after(others: str, fault: Path, *, once: bool) -> None:
     deadline = time.monotonic() + 60
+    if others == "-":
+        os.kill(os.getpid(), signal.SIGKILL)
     while time.monotonic() < deadline:
         attempt = sorted(fault.parent.glob("output/*/attempts/*"))[-1]
         if all((attempt / f"rank-{other}.json").exists() for other in others.split(",")):

@@ -169,15 +169,18 @@ def test_21_a_reply_that_got_lost_is_no_conflict_with_ourselves(station: Remote)
 
 def test_22_a_crash_between_uploads_costs_what_was_not_sent(station: Remote) -> None:
     before = station.table()
-    station.options |= {"preprocessor": "injected:hurt", "segment_rows": 32, "batch_size": 32}
-    faults.arm("kill rank 1")
+    station.options |= {
+        "postprocessor": "dying:die", "trusted_modules": ["dying"], "segment_rows": 32, "batch_size": 32,
+        "require": ("files", "coverage", "inputs", "schema", "replay"),
+    }  # fmt: skip
+    faults.arm("die 1 2 -")  # in the writer's thread: two segments are sent by then
     died = station.run()
     assert "rank 1 was killed by signal 9" in died.errors
     assert station.table() == before
     dead = station.attempts[-1]
     assert "_manifest.json" not in station.names(dead)
     sent = {name for name in station.names(dead) if name.endswith(".parquet")}
-    assert any(name.startswith("rank-1.") for name in sent), "rank 1 had sent something"
+    assert {name for name in sent if name.startswith("rank-1.")} == {"rank-1.0.parquet", "rank-1.1.parquet"}
     assert not list((station.root / "scratch").rglob("*.tmp")), "what the dead rank had on the local disk is gone"
     faults.disarm()
     station.proxy.sent.clear()
