@@ -81,6 +81,7 @@ def loaded(statement: str) -> set[str]:
         "import json2vec.rank_files.manifest, json2vec.rank_files.reader, json2vec.rank_files.verify, "
         "json2vec.rank_files.commit",
         "import json2vec.predict",
+        "import json2vec.contract, json2vec.profile",
         "import j2v_dagster.definitions",
     ],
 )
