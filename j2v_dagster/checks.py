@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -15,6 +14,7 @@ from dagster import PreviewWarning
 
 if TYPE_CHECKING:
     from json2vec.rank_files.verify import Finding, Report
+    from json2vec.stores import Store
 
 FINDINGS_OF_CHECK = {
     "every_rank_file_present": ("files",),
@@ -87,14 +87,13 @@ def incomplete_results(reason: str, *, asset: dg.AssetKey) -> Iterator[dg.AssetC
         yield dg.AssetCheckResult(passed=False, asset_key=asset, check_name=check, description=reason)
 
 
-def rejected_result(attempt: Path, *, asset: dg.AssetKey) -> dg.AssetCheckResult:
+def rejected_result(attempt: Store, *, asset: dg.AssetKey) -> dg.AssetCheckResult:
     """The warning: passed unless rows of the attempt in this folder were quarantined."""
     import pyarrow as pa
 
     from json2vec.errors import Json2VecError
     from json2vec.rank_files.manifest import read_manifest
     from json2vec.rank_files.rejected import summarize_rejected
-    from json2vec.stores import open_store
 
     def result(passed: bool, description: str, metadata: dict[str, Any] | None = None) -> dg.AssetCheckResult:
         return dg.AssetCheckResult(
@@ -108,14 +107,14 @@ def rejected_result(attempt: Path, *, asset: dg.AssetKey) -> dg.AssetCheckResult
 
     try:
         manifest = read_manifest(attempt)
-        found = summarize_rejected(open_store(attempt), manifest.rejected)
+        found = summarize_rejected(attempt, manifest.rejected)
     except (Json2VecError, OSError, pa.ArrowException) as exc:
         return result(False, f"rejected rows cannot be counted: {exc}")
     text = f"{found.quarantined} of {manifest.input_rows} input rows quarantined, {found.dropped} dropped."
     if found.examples:
         text += f" First: {'; '.join(found.examples)}. Remedy: mend these rows and materialize the partition again."
     counts = {"input_rows": manifest.input_rows, "quarantined_rows": found.quarantined, "dropped_rows": found.dropped}
-    return result(not found.quarantined, text, {**counts, "path": dg.MetadataValue.path(str(attempt))})
+    return result(not found.quarantined, text, {**counts, "path": dg.MetadataValue.path(attempt.uri())})
 
 
 def _has(report: Report, name: str) -> bool:

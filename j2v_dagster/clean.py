@@ -15,10 +15,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from j2v_dagster.attempts import CURRENT, VERIFIED, Attempt, PartitionOutput
+from j2v_dagster.attempts import CURRENT, MANIFEST, VERIFIED, Attempt, PartitionOutput
 from j2v_dagster.locks import PartitionBusy, partition_lock
 from json2vec.errors import StoreError
+from json2vec.stores import Store, open_store
 
 PENDING_DAYS = 7.0
 _DAY_S = 86_400.0
@@ -31,11 +33,11 @@ class Removal:
     """One attempt that was removed, or would be.
 
     Attributes:
-        path: of the attempt. age_days: since anything was written in it. state: what it was, in a word or two.
-        bytes: that the disk gets back; files that another attempt adopted by a link give none.
+        path: of the attempt, or its URI. age_days: since anything was written in it. state: what it was, in a word or
+            two. bytes: that the disk or bucket gets back; files that another attempt adopted by a link give none.
     """
 
-    path: Path
+    path: Path | str
     age_days: float
     bytes: int
     state: str
@@ -69,15 +71,17 @@ def clean(
     older_than_days: float,
     pending_days: float | None = None,
     dry_run: bool = False,
+    storage_options: dict[str, Any] | None = None,
 ) -> CleanReport:
     """Remove old attempts below ``root``.
 
     Args:
-        root: a pipeline's output folder, or one partition's.
+        root: a pipeline's output folder, or one partition's; local or ``s3://``.
         older_than_days: days since an attempt was last written to.
         pending_days: the same for attempts that the next run, check or load may need; default: the larger of
             ``older_than_days`` and `PENDING_DAYS`.
         dry_run: tell only.
+        storage_options: for the object store's client.
 
     Raises:
         ValueError: a negative number of days.
@@ -87,54 +91,64 @@ def clean(
     for name, value in (("older_than_days", older_than_days), ("pending_days", pending_days)):
         if not value >= 0:
             raise ValueError(f"{name} is {value}; expected 0 or more days")
-    if not Path(root).is_dir():
+    store = open_store(root, storage_options)
+    local = store.local_path()
+    if local is not None and not local.is_dir():
         raise StoreError(f"{root} is no folder. Remedy: pass the pipeline's output folder")
     removed: list[Removal] = []
     skipped: list[str] = []
-    for folder in _partitions(Path(root).absolute()):
-        output = PartitionOutput(folder, folder.name)
+    for folder in _partitions(store):
+        output = PartitionOutput(local / folder if local is not None else store.uri(folder), folder, storage_options)
         try:
-            # A run that begins now waits for the renames below. Removing what is renamed needs no lock.
+            # A run that begins now waits for what is done below. Removing what was set aside needs no lock.
             us = f"clean (process {os.getpid()})"
-            with partition_lock(folder, us, wait_s=0.0), partition_lock(folder, us, "load", wait_s=0.0):
+            with (
+                partition_lock(output.store, us, wait_s=0.0),
+                partition_lock(output.store, us, "load", wait_s=0.0),
+            ):
                 found = list(_removable(output, older_than_days, pending_days))
-                doomed = [] if dry_run else [_set_aside(one.path) for one in found]
-                doomed += [] if dry_run else _leftovers(folder)
-        except PartitionBusy as exc:
-            skipped.append(f"{folder}: {exc}")
-            continue
-        except (OSError, ValueError) as exc:
-            skipped.append(f"{folder}: {exc}")
+                doomed = [] if dry_run else [one for _, attempt in found for one in _set_aside(attempt)]
+                doomed += [] if dry_run else _leftovers(output)
+        except (PartitionBusy, OSError, ValueError) as exc:
+            skipped.append(f"{output.root}: {exc}")
             continue
         for path in dict.fromkeys(doomed):
-            shutil.rmtree(path)
-        removed += found
+            shutil.rmtree(path, ignore_errors=not path.exists())
+        removed += [removal for removal, _ in found]
     return CleanReport(tuple(removed), tuple(skipped), dry_run)
 
 
-def _partitions(root: Path) -> Iterator[Path]:
+def _partitions(store: Store, folder: str = "") -> Iterator[str]:
     """Folders with attempts in them, at any depth; links are not followed."""
-    for folder, names, _ in os.walk(root):
-        names.sort()
-        if "attempts" in names and not Path(folder, "attempts").is_symlink():
-            names.clear()
-            yield Path(folder)
+    local = store.local_path()
+    names = store.folders(folder)
+    if "attempts" in names and not (local is not None and (local / folder / "attempts").is_symlink()):
+        yield folder
+        return
+    for name in names:
+        inside = f"{folder}/{name}" if folder else name
+        if local is None or not (local / inside).is_symlink():
+            yield from _partitions(store, inside)
 
 
-def _removable(output: PartitionOutput, older_than_days: float, pending_days: float) -> Iterator[Removal]:
+def _removable(
+    output: PartitionOutput, older_than_days: float, pending_days: float
+) -> Iterator[tuple[Removal, Attempt]]:
     current = output.current()
     if current is not None and not isinstance(current.get("attempt"), str):
-        raise ValueError(f"{output.root / CURRENT} names no attempt; nothing is removed beside a pointer that is wrong")
+        raise ValueError(f"{output.store.uri(CURRENT)} names no attempt; nothing is removed beside a wrong pointer")
     kept = None if current is None else current["attempt"]
     waiting = _waiting(output, kept)
     now = time.time()
     for attempt in output.attempts():
-        if attempt.name == kept or attempt.path.is_symlink() or not _ATTEMPT.fullmatch(attempt.name):
+        linked = attempt.remote is None and attempt.path.is_symlink()
+        if attempt.name == kept or linked or not _ATTEMPT.fullmatch(attempt.name):
             continue
-        size, written = _measure(attempt.path)
+        size, written = _measure(attempt)
         age = (now - written) / _DAY_S
         if age >= (pending_days if attempt.name in waiting else older_than_days):
-            yield Removal(attempt.path, age, size, waiting.get(attempt.name) or _state(attempt))
+            where = attempt.path if attempt.remote is None else attempt.uri
+            yield Removal(where, age, size, waiting.get(attempt.name) or _state(attempt)), attempt
 
 
 def _waiting(output: PartitionOutput, current: str | None) -> dict[str, str]:
@@ -154,15 +168,18 @@ def _state(attempt: Attempt) -> str:
 
 def _verdict(attempt: Attempt) -> bool | None:
     try:
-        return bool(json.loads((attempt.path / VERIFIED).read_bytes())["passed"])
+        return bool(json.loads(attempt.store.read(VERIFIED))["passed"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _measure(folder: Path) -> tuple[int, float]:
-    """Bytes that removing ``folder`` gives back, and when anything in it was last written (seconds since 1970)."""
-    size, newest = 0, folder.stat().st_mtime
-    for parent, _, names in os.walk(folder):
+def _measure(attempt: Attempt) -> tuple[int, float]:
+    """Bytes that removing an attempt gives back, and when anything in it was last written (seconds since 1970)."""
+    if attempt.remote is not None:
+        entries = list(attempt.remote.list())
+        return sum(one.size for one in entries), max((one.modified for one in entries), default=0.0)
+    size, newest = 0, attempt.path.stat().st_mtime
+    for parent, _, names in os.walk(attempt.path):
         for name in names:
             status = os.lstat(os.path.join(parent, name))
             newest = max(newest, status.st_mtime)
@@ -170,13 +187,19 @@ def _measure(folder: Path) -> tuple[int, float]:
     return size, newest
 
 
-def _set_aside(path: Path) -> Path:
-    """Rename an attempt so that nobody takes it for one, in an instant."""
-    target = path.parent.parent / f"{_REMOVED}{path.name}"
-    os.rename(path, target)
-    return target
+def _set_aside(attempt: Attempt) -> list[Path]:
+    """Make sure that nobody takes an attempt for one any more; returns local folders that are left to be removed."""
+    if attempt.remote is not None:
+        # The manifest first: whatever is left when we are interrupted is no complete attempt.
+        names = [entry.path for entry in attempt.remote.list()]
+        for name in sorted(names, key=lambda one: one != MANIFEST):
+            attempt.remote.delete(name)
+        return [attempt.path]
+    target = attempt.path.parent.parent / f"{_REMOVED}{attempt.name}"
+    os.rename(attempt.path, target)
+    return [target]
 
 
-def _leftovers(folder: Path) -> list[Path]:
+def _leftovers(output: PartitionOutput) -> list[Path]:
     """Attempts that an earlier clean set aside and did not live to remove."""
-    return sorted(folder.glob(f"{_REMOVED}*"))
+    return sorted(output.root.glob(f"{_REMOVED}*")) if isinstance(output.root, Path) else []

@@ -28,8 +28,8 @@ class Json2VecPredictions(dg.Component, dg.Resolvable):
         dict[str, Any],
         _described("kind: daily, hourly, static or dynamic, and its options.", {"kind": "daily"}),
     ]
-    checkpoint: Annotated[str, _described("Local path of the model's checkpoint.", "model.ckpt")]
-    output: Annotated[str, _described("Local folder for attempts.", "predictions")]
+    checkpoint: Annotated[str, _described("Path or URI of the model's checkpoint.", "model.ckpt")]
+    output: Annotated[str, _described("Folder for attempts, a path or an s3:// URI.", "predictions")]
     warehouse: Annotated[str | dict[str, Any], _described("DuckDB path, or kind and options.", "warehouse.duckdb")]
     table: Annotated[str, _described("The table's name, taken literally as one identifier.", "predictions")]
     columns: Annotated[
@@ -54,6 +54,7 @@ class Json2VecPredictions(dg.Component, dg.Resolvable):
     max_rejected: Annotated[int | float, _described("Rows that may be quarantined: a share, or a number.", 0.01)] = 0.01
     resume: Annotated[bool, _described("Adopt the segments that earlier failed attempts sealed.")] = True
     incremental: Annotated[bool, _described("Predict only rows that changed since the current attempt.")] = False
+    backfill: Annotated[str, _described("per_partition, or single_run.", "single_run")] = "per_partition"
     rank_timeout_s: Annotated[float, _described("Seconds without progress after which a rank counts as hung.")] = 600.0
     min_free_bytes: Annotated[int, _described("Free bytes wanted beyond twice the input's.")] = 268_435_456
     replay_sample: Annotated[int, _described("Rows a partition that the checks predict again.")] = 64
@@ -61,12 +62,27 @@ class Json2VecPredictions(dg.Component, dg.Resolvable):
     launcher: Annotated[str | dict[str, Any] | None, _described("torchrun, or kind and options.")] = None
     translator: Annotated[str | None, _described("module:Class of a PredictionTranslator.")] = None
     sensor_min_age_s: Annotated[float, _described("Seconds that a partition's newest shard must have rested.")] = 60.0
-    sensor_marker: Annotated[str | None, _described("Marker file instead of the age.", "_SUCCESS")] = None
+    sensor_marker: Annotated[str | None, _described("Marker file that says so at once.", "_SUCCESS")] = None
     sensor_max_partitions: Annotated[int, _described("Most runs one tick requests.")] = 20
+    sensor_max_keys: Annotated[int, _described("Files one tick lists.", 20_000)] = 20_000
+    sensor_recent: Annotated[int, _described("Newest daily or hourly partitions that every tick looks at.")] = 3
     sensor_interval_s: Annotated[int, _described("Least seconds between two ticks.")] = 30
+    sensor_target: Annotated[str, _described("What a run materializes: table (all), or input_shards.")] = "table"
+    sensor_status: Annotated[str, _described("stopped or running, at first.", "running")] = "stopped"
+    automation: Annotated[str, _described("What follows by itself: off, table or all.", "table")] = "table"
+    freshness_fail_s: Annotated[
+        float | None, _described("Seconds since the last load after which freshness fails.", 93_600)
+    ] = None
+    freshness_warn_s: Annotated[
+        float | None, _described("Seconds since the last load after which freshness warns.", 90_000)
+    ] = None
+    retries: Annotated[int, _described("Further tries of predicting and loading, where another may help.", 2)] = 0
+    retry_delay_s: Annotated[float, _described("Seconds before the first; then twice as long each time.")] = 30.0
+    pool: Annotated[str | None, _described("Pool of predicting; default: gpu, none on CPUs.", "gpu")] = None
     storage_options: Annotated[
         dict[str, Any] | None, _described("Options of the object store's client; never secrets.")
     ] = None
+    scratch: Annotated[str | None, _described("Local folder for what is not in the object store yet.")] = None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The pipeline's definitions; relative paths are relative to the component's folder."""

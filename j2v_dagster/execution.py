@@ -1,10 +1,11 @@
-"""One attempt at one partition: preflight, launch, watch, commit. Knows no Dagster but a logger."""
+"""Attempts at partitions: preflight, launch, watch, commit. Knows no Dagster but a logger."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -12,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from j2v_dagster.attempts import Attempt
+from j2v_dagster.attempts import JOB, Attempt
 from j2v_dagster.launchers.base import LAUNCHER_RANK, Launcher, Status
 from json2vec.errors import CheckpointError, IncompletePredictions, Json2VecError, StoreError
-from json2vec.stores import file_sha256
+from json2vec.stores import Store, file_sha256
 
 if TYPE_CHECKING:
     from json2vec.data.snapshot import Snapshot
     from json2vec.predict import PredictJob
-    from json2vec.rank_files.manifest import Manifest
+    from json2vec.rank_files.manifest import Manifest, Marker
     from json2vec.rank_files.resume import Resume
 
 _POLL_S = 0.2
@@ -28,11 +29,15 @@ _LINES_PER_MESSAGE = 50
 
 
 class RanksFailed(Json2VecError):
-    """Ranks that did not end well; the message names them, their errors and their logs."""
+    """Ranks that did not end well; the message names them, their errors and their logs.
 
-    def __init__(self, message: str, *, ranks: tuple[int, ...] = ()) -> None:
+    ``errors`` are the names of the exceptions that they left, and of their causes; empty where ranks were killed.
+    """
+
+    def __init__(self, message: str, *, ranks: tuple[int, ...] = (), errors: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.ranks = ranks
+        self.errors = errors
 
 
 def checkpoint_sha256(path: str | os.PathLike[str]) -> str:
@@ -51,19 +56,59 @@ def checkpoint_sha256(path: str | os.PathLike[str]) -> str:
         ) from exc
 
 
-def check_free_space(folder: str | os.PathLike[str], snapshot: Snapshot, *, min_free_bytes: int) -> None:
+def check_free_space(
+    folder: str | os.PathLike[str], snapshot: Snapshot, *, min_free_bytes: int, share: float = 1.0
+) -> None:
     """Refuse to start where the disk holds less than twice the input's bytes plus ``min_free_bytes``.
+
+    Args:
+        share: of the output that lies on this disk at a time; less than 1 where segments go to an object store.
 
     Raises:
         json2vec.errors.StoreError: says how many bytes there are and how many are wanted.
     """
-    wanted = 2 * sum(snapshot.files["size"].to_pylist()) + min_free_bytes
+    wanted = int(2 * share * sum(snapshot.files["size"].to_pylist())) + min_free_bytes
     free = shutil.disk_usage(folder).free
     if free < wanted:
         raise StoreError(
             f"{folder} has {free:,} bytes free; expected at least {wanted:,} (twice the input and min_free_bytes). "
             "Remedy: make room with `j2v-dagster clean`, or write elsewhere"
         )
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One start of the ranks: the attempts they work on, one after the other, and where the job and the logs lie.
+
+    Attributes:
+        folder: on this machine.
+        attempts: one a partition.
+    """
+
+    folder: Path
+    attempts: tuple[Attempt, ...]
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> Launch:
+        """A start for one attempt, whose own folder serves."""
+        return cls(attempt.path, (attempt,))
+
+    @property
+    def job_path(self) -> Path:
+        return self.folder / JOB
+
+    @property
+    def log_folder(self) -> Path:
+        return self.folder / "logs"
+
+    def done(self, rank: int) -> bool:
+        """Whether the rank has left its marker in the last attempt, so that it has nothing more to do."""
+        return self.attempts[-1].has(f"rank-{rank}.json")
+
+    def tidy(self) -> None:
+        """See `Attempt.tidy`."""
+        for attempt in self.attempts:
+            attempt.tidy()
 
 
 @dataclass
@@ -78,14 +123,14 @@ class _Watched:
 
 def run_ranks(
     launcher: Launcher,
-    attempt: Attempt,
+    launch: Launch,
     *,
     ranks: int,
     rank_timeout_s: float,
     log: logging.Logger,
     report_every_s: float = 5.0,
 ) -> None:
-    """Start the ranks of ``attempt``'s job and wait until all have ended well. Whatever else happens, an interrupt as
+    """Start the ranks of ``launch``'s job and wait until all have ended well. Whatever else happens, an interrupt as
     well, none of them is left running.
 
     Args:
@@ -95,7 +140,7 @@ def run_ranks(
     Raises:
         RanksFailed: a rank failed, was killed or hung; names it, its exit code or signal, its error and its log.
     """
-    handle = launcher.submit(str(attempt.job_path), ranks=ranks, log_folder=str(attempt.log_folder))
+    handle = launcher.submit(str(launch.job_path), ranks=ranks, log_folder=str(launch.log_folder))
     try:
         watched = {rank: _Watched() for rank in range(ranks)}
         since: dict[int, int] = {}
@@ -110,27 +155,28 @@ def run_ranks(
                 reported = now
                 log.info(_progress(watched))
             for rank, one in watched.items():
-                if now - one.moved > rank_timeout_s and not (attempt.path / f"rank-{rank}.json").exists():
+                if now - one.moved > rank_timeout_s and not launch.done(rank):
                     launcher.cancel(handle)
                     _drain(launcher, handle, since, watched, log)
                     raise RanksFailed(
                         f"rank {rank} made no progress for {rank_timeout_s:g} s (rows {one.rows} of "
                         f"{'unknown' if one.of is None else one.of}); every rank was ended. Log: "
-                        f"{attempt.log_folder / f'rank-{rank}.log'}. Remedy: see where it hangs, or raise "
+                        f"{launch.log_folder / f'rank-{rank}.log'}. Remedy: see where it hangs, or raise "
                         "rank_timeout_s",
                         ranks=(rank,),
                     )
             time.sleep(_POLL_S)
         log.info(_progress(watched))
         if status.state != "succeeded":
-            raise failure(attempt, status, ranks)
+            raise failure(launch, status, ranks)
     finally:
         launcher.cancel(handle)
+        launch.tidy()
 
 
-def failure(attempt: Attempt, status: Status, ranks: int) -> RanksFailed:
+def failure(launch: Launch, status: Status, ranks: int) -> RanksFailed:
     """The error of a job that did not succeed, from its exit codes, error files and logs."""
-    errors = {rank: error for rank in range(ranks) if (error := _error_file(attempt.path / f"rank-{rank}.error.json"))}
+    errors = {rank: error for rank in range(ranks) for one in launch.attempts if (error := error_of(one, rank))}
     # torchrun ends the others with SIGTERM once one rank failed: they are not to blame.
     victims = {rank for rank, error in errors.items() if error.get("error") in ("SystemExit", "KeyboardInterrupt")}
     victims |= {rank for rank, code in status.exit_codes.items() if code in (0, -15, 128 + 15)}
@@ -139,15 +185,24 @@ def failure(attempt: Attempt, status: Status, ranks: int) -> RanksFailed:
     parts = []
     for rank in guilty:
         ended = _ended(status.exit_codes.get(rank))
-        error = errors.get(rank)
-        said = f": {error.get('error')}: {error.get('message')}" if error else " and left no message"
-        parts.append(f"rank {rank} {ended}{said} (log: {attempt.log_folder / f'rank-{rank}.log'})")
-    text = "; ".join(parts) or f"{status.message}{_tail(attempt.log_folder / 'launcher.log')}"
+        log = launch.log_folder / f"rank-{rank}.log"
+        said = f": {_words(errors[rank])}" if rank in errors else _last_words(log) or " and left no message"
+        parts.append(f"rank {rank} {ended}{said} (log: {log})")
+    text = "; ".join(parts) or f"{status.message}{_tail(launch.log_folder / 'launcher.log')}"
+    alone = len(launch.attempts) == 1
+    outcome = f"attempt {launch.attempts[0].name}" if alone else f"{len(launch.attempts)} partitions"
     return RanksFailed(
-        f"attempt {attempt.name}: {text}. Nothing was committed; the table keeps its rows. "
-        f"Remedy: mend the cause and run again. All logs: {attempt.log_folder}",
+        f"{outcome}: {text}. {'Nothing was committed; the table keeps its rows. ' if alone else ''}"
+        f"Remedy: mend the cause and run again. All logs: {launch.log_folder}",
         ranks=tuple(guilty),
+        errors=tuple(name for rank in guilty if rank in errors for name in _chain(errors[rank])),
     )
+
+
+def _chain(error: Mapping[str, Any]) -> list[str]:
+    """Names of an error of a rank and of the exceptions in its traceback."""
+    lines = re.findall(r"^([A-Za-z_][\w.]*)(?::|$)", str(error.get("traceback", "")), re.MULTILINE)
+    return [str(error.get("error")), *(line.rpartition(".")[2] for line in lines if line != "Traceback")]
 
 
 def resume_attempt(
@@ -162,8 +217,8 @@ def resume_attempt(
     from json2vec.rank_files.resume import resume
 
     found = resume(
-        attempt.path,
-        [one.path for one in earlier],
+        attempt.store,
+        [one.store for one in earlier],
         rows=snapshot.rows,
         snapshot=snapshot.digest,
         settings=job_settings_digest(job),
@@ -191,14 +246,20 @@ def commit(attempt: Attempt, job: PredictJob) -> Manifest:
     from json2vec.rank_files.commit import commit_predictions
     from json2vec.rank_files.journal import read_adopted
 
-    return commit_predictions(
-        attempt.path,
-        plan_job(job),
-        attempt=attempt.name,
-        settings=job.settings(),
-        adopted=read_adopted(attempt.path),
-        max_rejected=job.max_rejected,
-    )
+    try:
+        return commit_predictions(
+            attempt.store,
+            plan_job(job),
+            attempt=attempt.name,
+            settings=job.settings(),
+            adopted=read_adopted(attempt.store),
+            max_rejected=job.max_rejected,
+        )
+    except IncompletePredictions as exc:
+        said = [f"rank {rank}: {_words(error)}" for rank in exc.ranks if (error := error_of(attempt, rank))]
+        if not said:
+            raise
+        raise IncompletePredictions(f"{'; '.join(said)}. {exc}", ranks=exc.ranks) from exc
 
 
 def rank_table(attempt: Attempt, world_size: int) -> list[dict[str, Any]]:
@@ -209,11 +270,7 @@ def rank_table(attempt: Attempt, world_size: int) -> list[dict[str, Any]]:
     """
     table = []
     for rank in range(world_size):
-        path = attempt.path / f"rank-{rank}.json"
-        try:
-            marker = _marker(path)
-        except FileNotFoundError:
-            raise IncompletePredictions(f"rank {rank} left no marker: {path} is missing", ranks=[rank]) from None
+        marker = _marker(attempt.store, rank)
         seconds = max((marker.finished - marker.started).total_seconds(), 1e-9)
         table.append(
             {
@@ -229,10 +286,15 @@ def rank_table(attempt: Attempt, world_size: int) -> list[dict[str, Any]]:
     return table
 
 
-def _marker(path: Path) -> Any:
-    from json2vec.rank_files.manifest import Marker, parse_document
+def _marker(store: Store, rank: int) -> Marker:
+    from json2vec.rank_files.manifest import Marker, marker_name, parse_document
 
-    return parse_document(Marker, path.read_bytes(), str(path))
+    name = marker_name(rank)
+    try:
+        return parse_document(Marker, store.read(name), store.uri(name))
+    except FileNotFoundError:
+        message = f"rank {rank} left no marker: {store.uri(name)} is missing"
+        raise IncompletePredictions(message, ranks=[rank]) from None
 
 
 def _drain(
@@ -282,12 +344,29 @@ def _progress(watched: Mapping[int, _Watched]) -> str:
     return f"{rows:,} of {of:,} rows, {speed:,.0f} rows/s{eta} ({ranks})"
 
 
-def _error_file(path: Path) -> dict[str, Any] | None:
+def error_of(attempt: Attempt, rank: int) -> dict[str, Any] | None:
+    """What a rank said of its own failure, where it could."""
+    from json2vec.predict import error_name
+
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(attempt.store.read(error_name(rank)))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    return f"{error.get('error')}: {error.get('message')}"
+
+
+def _last_words(log: Path) -> str:
+    """The last line in which a rank said why it failed: one that cannot reach its store can still do that."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    said = [line for line in lines if line.startswith("rank ") and " failed: " in line]
+    return f": {said[-1].partition(' failed: ')[2]}" if said else ""
 
 
 def _ended(code: int | None) -> str:

@@ -46,11 +46,17 @@ def add_inspection_commands(commands: Any) -> None:
 
 
 def current_attempt(path: str) -> str:
-    """The attempt that a partition's ``_current.json`` points to; any other path as it is."""
-    pointer = Path(path, "_current.json")
-    if Path(path, "_manifest.json").exists() or not pointer.is_file():
-        return path
-    return str(Path(path, "attempts", json.loads(pointer.read_text())["attempt"]))
+    """The attempt that a partition's ``_current.json`` points to; any other path or URI as it is."""
+    from json2vec.stores import open_store
+
+    store = open_store(path)
+    for name in ("_manifest.json", "_current.json"):
+        try:
+            content = store.read(name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        return path if name == "_manifest.json" else store.uri(f"attempts/{json.loads(content)['attempt']}")
+    return path
 
 
 def _add_row(parser: argparse.ArgumentParser, *, required: bool = False) -> None:

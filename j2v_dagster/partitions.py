@@ -72,6 +72,12 @@ def partition_of(folder: str, template: str = "dt={partition}") -> str | None:
         return None
 
 
+def fixed_part(template: str) -> str:
+    """The folders of a template before the first one that depends on the partition; may be empty."""
+    parts = template.split("/")
+    return "/".join(parts[: next(index for index, part in enumerate(parts) if "{" in part)])
+
+
 def check_template(template: str) -> None:
     """Raise ValueError unless ``template`` is a relative folder with the placeholder once, in its last part."""
     parts = template.split("/")

@@ -5,23 +5,27 @@ input_shards[p], model_checkpoint -> prediction_rank_files[p] -> (blocking check
 # No `from __future__ import annotations`: Dagster looks at the annotation of `context` itself.
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import dagster as dg
 
-from j2v_dagster.checks import ALL_FINDINGS, build_check_specs
+from j2v_dagster.assets import Behaviour, build_assets, build_checks
+from j2v_dagster.automation import Automation, conditions, freshness_policy, retry_policy
+from j2v_dagster.checks import ALL_FINDINGS
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.launchers.build import build_launcher
 from j2v_dagster.partitions import build_partitions, check_template
+from j2v_dagster.scanning import ScanOptions
 from j2v_dagster.sensors import SensorOptions, build_shard_sensor
 from j2v_dagster.shards import ShardSource
 from j2v_dagster.steps import Pipeline
-from j2v_dagster.translator import PredictionTranslator, Role
+from j2v_dagster.translator import PredictionTranslator
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.build import build_warehouse
 from j2v_dagster.warehouse.columns import parse_columns
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
+from json2vec.s3 import SECRET_OPTIONS
 
 
 def build_prediction_pipeline(
@@ -53,6 +57,7 @@ def build_prediction_pipeline(
     max_rejected: int | float = MAX_REJECTED,
     resume: bool = True,
     incremental: bool = False,
+    backfill: Literal["per_partition", "single_run"] = "per_partition",
     rank_timeout_s: float = 600.0,
     min_free_bytes: int = 256 * 2**20,
     replay_sample: int = 64,
@@ -62,8 +67,19 @@ def build_prediction_pipeline(
     sensor_min_age_s: float = 60.0,
     sensor_marker: str | None = None,
     sensor_max_partitions: int = 20,
+    sensor_max_keys: int = 20_000,
+    sensor_recent: int = 3,
     sensor_interval_s: int = 30,
+    sensor_target: Literal["table", "input_shards"] = "table",
+    sensor_status: Literal["stopped", "running"] = "stopped",
+    automation: Automation = "table",
+    freshness_fail_s: float | None = None,
+    freshness_warn_s: float | None = None,
+    retries: int = 0,
+    retry_delay_s: float = 30.0,
+    pool: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    scratch: str | None = None,
 ) -> dg.Definitions:
     """Assets, blocking checks, a job and a sensor for one model and one table. Nothing is read or started here.
 
@@ -71,8 +87,8 @@ def build_prediction_pipeline(
         name: letters, digits and underscores; the asset keys' prefix, the group, and the job's and sensor's name.
         inputs: root of all partitions, a local path or URI.
         partitions: a partitions definition, or plain values (see `j2v_dagster.partitions.build_partitions`).
-        checkpoint: local path of the model's checkpoint.
-        output: local folder for attempts; each partition gets a folder of its own.
+        checkpoint: path or URI of the model's checkpoint.
+        output: folder for attempts, a local path or an ``s3://`` URI; each partition gets a folder of its own.
         warehouse: path of a DuckDB file, a mapping of ``kind`` and options, or a `Warehouse`.
         table: the table's name, taken literally as one identifier.
         columns: path by column name (syntax: `j2v_dagster.warehouse.columns`).
@@ -97,6 +113,8 @@ def build_prediction_pipeline(
         resume: adopt the segments that earlier failed attempts sealed, and predict only the rest.
         incremental: rows whose hash, model and settings are those of the partition's current attempt take their stored
             prediction; only the others are predicted.
+        backfill: ``per_partition`` runs one partition a run; ``single_run`` any number in one run, whose ranks start
+            once (see `j2v_dagster.backfill`).
         rank_timeout_s: seconds without progress after which a rank counts as hung and all ranks are ended.
         min_free_bytes: bytes that must be free on the output's disk beyond twice the input's.
         replay_sample: rows a partition predicted again by the checks; 0 leaves ``replay`` unproven and not required.
@@ -104,10 +122,27 @@ def build_prediction_pipeline(
         launcher: ``torchrun`` (default), a mapping of ``kind`` and options, or a `Launcher`.
         translator: names, groups, owners, kinds and descriptions of the assets.
         sensor_min_age_s: seconds that a partition's newest shard must have rested.
-        sensor_marker: name of a file in the partition's folder that says it is written, instead of the age.
+        sensor_marker: name of a file in the partition's folder that says at once that it is written; shards newer than
+            it wait for the age.
         sensor_max_partitions: most runs one tick requests.
+        sensor_max_keys: files one tick lists; the folder that reaches it is still read to its end.
+        sensor_recent: newest partitions of a daily or hourly definition that every tick looks at first.
         sensor_interval_s: least seconds between two ticks.
-        storage_options: options of the object store's client; never secrets, they are written into the job.
+        sensor_target: what a requested run materializes: all of it to the ``table``, or ``input_shards`` alone, which
+            makes the partition stale and leaves the rest to automation.
+        sensor_status: ``stopped`` until somebody switches it on, or ``running`` from the start.
+        automation: what Dagster's automation sensor, once it is switched on, does by itself: ``table`` loads rank files
+            whose blocking checks passed, ``all`` also predicts new snapshots, ``off`` nothing.
+        freshness_fail_s: seconds since the last load after which the table's freshness fails; default: no policy.
+        freshness_warn_s: seconds since the last load after which it warns; less than ``freshness_fail_s``.
+        retries: tries that a run gives predicting and loading after the first, where another try may help.
+        retry_delay_s: seconds before the first of them; each further one waits twice as long.
+        pool: pool that predicting takes a slot of; default: ``gpu``, but none with ``accelerator="cpu"``; an empty text
+            means none.
+        storage_options: options of the object store's client, for inputs, output and checkpoint; never secrets, they
+            are written into the job.
+        scratch: local folder for what does not lie in the object store yet: logs, open segments, copies of the
+            checkpoint. Default: ``J2V_SCRATCH``, else a folder below the system's for temporary files.
 
     Raises:
         ValueError: an option that cannot be meant; names it.
@@ -118,23 +153,46 @@ def build_prediction_pipeline(
         ("ranks", ranks, 1),
         ("replay_sample", replay_sample, 0),
         ("segment_rows", segment_rows, 1),
+        ("sensor_max_partitions", sensor_max_partitions, 1),
+        ("sensor_max_keys", sensor_max_keys, 1),
+        ("sensor_recent", sensor_recent, 0),
+        ("retries", retries, 0),
+        ("retry_delay_s", retry_delay_s, 0),
     ):
         if value < least:
             raise ValueError(f"pipeline {name!r}: {option} is {value}; expected at least {least}")
+    for option, word, words in (
+        ("sensor_target", sensor_target, ("table", "input_shards")),
+        ("sensor_status", sensor_status, ("stopped", "running")),
+        ("automation", automation, ("off", "table", "all")),
+    ):
+        if word not in words:
+            raise ValueError(f"pipeline {name!r}: {option} is {word!r}; expected one of {', '.join(words)}")
     if unknown := sorted(set(require) - set(ALL_FINDINGS)):
         raise ValueError(f"pipeline {name!r}: require names {unknown}; expected some of {list(ALL_FINDINGS)}")
+    if backfill not in ("per_partition", "single_run"):
+        raise ValueError(f"pipeline {name!r}: backfill is {backfill!r}; expected per_partition or single_run")
     try:
         check_max_rejected(max_rejected)
     except ValueError as exc:
         raise ValueError(f"pipeline {name!r}: {exc}") from exc
+    try:
+        freshness = freshness_policy(freshness_fail_s, freshness_warn_s)
+    except ValueError as exc:
+        raise ValueError(f"pipeline {name!r}: {exc}") from exc
     check_template(folder)
     options = dict(storage_options or {})
+    if secret := sorted(set(options) & SECRET_OPTIONS):
+        raise ValueError(
+            f"pipeline {name!r}: storage_options holds {secret}; expected no credentials, since the options are "
+            "written into jobs. Remedy: give credentials through the AWS chain (environment, profile, instance role)"
+        )
     pipeline = Pipeline(
         name=name,
         source=ShardSource(inputs=inputs, suffix=suffix, folder=folder, storage_options=options or None),
         partitions_def=build_partitions(partitions, name=name),
-        checkpoint=os.path.abspath(os.path.expanduser(checkpoint)),
-        output=os.path.abspath(os.path.expanduser(output)),
+        checkpoint=_absolute(checkpoint),
+        output=_absolute(output),
         warehouse=build_warehouse(warehouse),
         table=table,
         columns=parse_columns(columns, partition_column=partition_column),
@@ -148,6 +206,7 @@ def build_prediction_pipeline(
         translator=translator or PredictionTranslator(),
         resume=resume,
         incremental=incremental,
+        scratch=None if scratch is None else _absolute(scratch),
         job={
             "storage_options": options,
             "batch_size": batch_size,
@@ -165,78 +224,38 @@ def build_prediction_pipeline(
             "max_rejected": max_rejected,
         },
     )
-    assets = _assets(pipeline)
+    if pool is None and accelerator != "cpu":
+        pool = "gpu"
+    follow = conditions(automation, checkpoint=pipeline.key("model_checkpoint"))
+    behaviour = Behaviour(
+        single_run=backfill == "single_run",
+        retries=retries,
+        retry_policy=retry_policy(retries, retry_delay_s),
+        predict={"automation_condition": follow.get("prediction_rank_files")},
+        load={"automation_condition": follow.get("predictions"), "freshness_policy": freshness},
+        pool=pool or None,
+    )
+    assets = build_assets(pipeline, behaviour)
     job = dg.define_asset_job(
         f"{name}_predict",
         selection=dg.AssetSelection.assets(*assets),
         description=f"One partition of {name}, from its shards to the table {table}.",
     )
-    sensor_options = SensorOptions(sensor_min_age_s, sensor_marker, sensor_max_partitions, sensor_interval_s)
+    bounds = ScanOptions(sensor_min_age_s, sensor_marker, sensor_max_keys, sensor_max_partitions)
     sensor = build_shard_sensor(
-        name=name, source=pipeline.source, partitions_def=pipeline.partitions_def, job=job, options=sensor_options
+        name=name,
+        source=pipeline.source,
+        partitions_def=pipeline.partitions_def,
+        job=job,
+        selection=[pipeline.key("input_shards")] if sensor_target == "input_shards" else None,
+        options=SensorOptions(bounds, sensor_interval_s, sensor_recent, sensor_status),
+        shows=pipeline.shows,
     )
-    return dg.Definitions(assets=assets, asset_checks=[_checks(pipeline)], jobs=[job], sensors=[sensor])
+    return dg.Definitions(assets=assets, asset_checks=[build_checks(pipeline)], jobs=[job], sensors=[sensor])
 
 
-def _assets(pipeline: Pipeline) -> list[Any]:
-    def options(role: Role) -> dict[str, Any]:
-        translator, source = pipeline.translator, pipeline.source
-        return {
-            "key": pipeline.key(role),
-            "group_name": translator.group(pipeline.name, role),
-            "owners": list(translator.owners(pipeline.name, role)) or None,
-            "kinds": translator.kinds(
-                pipeline.name, role, inputs=source.inputs, suffix=source.suffix, warehouse=pipeline.warehouse.kind
-            ),
-            "description": translator.description(pipeline.name, role),
-            "tags": translator.tags(pipeline.name, role),
-            # No backfill policy means one partition a run, and it must stay so: a run over a range would record
-            # partitioned checks without their partition.
-            "partitions_def": None if role == "model_checkpoint" else pipeline.partitions_def,
-        }
-
-    @dg.asset(**options("input_shards"))
-    def input_shards(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return pipeline.freeze(context)
-
-    @dg.asset(**options("model_checkpoint"))
-    def model_checkpoint(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return pipeline.fingerprint(context)
-
-    @dg.asset(
-        **options("prediction_rank_files"),
-        deps=[pipeline.key("input_shards"), pipeline.key("model_checkpoint")],
-        code_version=settings_digest(pipeline.job),
-    )
-    def prediction_rank_files(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return pipeline.predict(context)
-
-    @dg.asset(**options("predictions"), deps=[pipeline.key("prediction_rank_files")], pool=pipeline.warehouse.kind)
-    def predictions(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return pipeline.load(context)
-
-    return [input_shards, model_checkpoint, prediction_rank_files, predictions]
-
-
-def _checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
-    specs = build_check_specs(pipeline.key("prediction_rank_files"), pipeline.partitions_def)
-
-    @dg.multi_asset_check(name=f"{pipeline.name}_verify", specs=specs)
-    def verify(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        yield from pipeline.verify(context)
-
-    return verify
-
-
-def settings_digest(job: Mapping[str, Any]) -> str:
-    """A short digest of the settings that can change what is predicted: the rank files' code version. The checkpoint's
-    and the shards' versions come from their own assets."""
-    import hashlib
-    import json
-
-    kept = ("precision", "preprocessor", "postprocessor", "inputs", "reconstruct", "on_bad_row")
-    text = json.dumps({name: job[name] for name in kept}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 OPTIONS = tuple(name for name in build_prediction_pipeline.__annotations__ if name != "return")

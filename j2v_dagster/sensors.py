@@ -1,62 +1,43 @@
 """A sensor that asks for a run whenever a partition's shards are new or have changed.
 
-Only listings are read, never files. The cursor remembers each folder's listing digest; the run key holds it too, so
-that a lost cursor asks for nothing twice: Dagster knows which run keys it has served.
+Only listings are read, never shards. A version of a partition is handled once Dagster knows a run with its run key,
+or once the table shows it already; the cursor is a memory of that and may be lost any time (`j2v_dagster.scanning`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import dagster as dg
+from dagster._core.definitions.partitions.utils.base import INVALID_PARTITION_SUBSTRINGS
+from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 
-from j2v_dagster.partitions import partition_of
-from j2v_dagster.shards import Folder, ShardSource, list_folders
+from j2v_dagster.partitions import partition_folder, partition_of
+from j2v_dagster.scanning import Cursor, Found, ScanOptions, scan
+from j2v_dagster.shards import Folder, ShardSource
 from json2vec.errors import StoreError
 from json2vec.stores import open_store
 
-CURSOR_FORMAT = 1
+Status = Literal["stopped", "running"]
 
 
 @dataclass(frozen=True)
 class SensorOptions:
-    """How the sensor looks at folders.
+    """What the sensor does.
 
     Attributes:
-        min_age_s: seconds that a folder's newest shard must have rested before the folder counts as written.
-        marker: name of a file such as ``_SUCCESS`` that says so instead; then ``min_age_s`` does not matter.
-        max_partitions: most runs requested by one tick; the next tick goes on where it stopped.
+        scan: how a tick looks at folders, and its bounds.
         interval_s: least seconds between two ticks.
+        recent: newest partitions of a time window that every tick looks at, wherever the round is.
+        status: whether it runs from the start.
     """
 
-    min_age_s: float = 60.0
-    marker: str | None = None
-    max_partitions: int = 20
+    scan: ScanOptions = field(default_factory=ScanOptions)
     interval_s: int = 30
-
-
-@dataclass
-class Cursor:
-    """What the sensor has seen: listing digest by folder, and where a scan that hit its bound goes on."""
-
-    seen: dict[str, str]
-    after: str = ""
-
-    @classmethod
-    def parse(cls, text: str | None) -> Cursor:
-        """A cursor from its text; anything unreadable begins anew, which is safe."""
-        try:
-            value = json.loads(text or "")
-        except ValueError:
-            return cls({})
-        if not isinstance(value, dict) or value.get("format") != CURSOR_FORMAT:
-            return cls({})
-        return cls(dict(value["seen"]), value["after"])
-
-    def dumps(self) -> str:
-        return json.dumps({"format": CURSOR_FORMAT, "seen": self.seen, "after": self.after}, separators=(",", ":"))
+    recent: int = 3
+    status: Status = "stopped"
 
 
 def build_shard_sensor(
@@ -66,77 +47,128 @@ def build_shard_sensor(
     partitions_def: dg.PartitionsDefinition,
     job: dg.JobDefinition | object,
     options: SensorOptions,
+    selection: Sequence[dg.AssetKey] | None = None,
+    shows: Callable[[str], str | None] = lambda partition: None,
 ) -> dg.SensorDefinition:
-    """A sensor, stopped until somebody switches it on, that launches ``job`` for new and changed partitions.
+    """A sensor that launches ``job`` for new and changed partitions.
 
     Keys of a dynamic partitions definition are added; other definitions decide which folders count at all.
+
+    Args:
+        selection: assets of the job to materialize; default: all.
+        shows: the listing digest of the shards that the table shows of a partition, None where there is none. Such a
+            version needs no run, though the sensor launched none: somebody did so by hand, or old runs were removed.
     """
+    status = dg.DefaultSensorStatus.RUNNING if options.status == "running" else dg.DefaultSensorStatus.STOPPED
 
     @dg.sensor(
         name=f"{name}_shards",
         job=job,  # pyright: ignore[reportArgumentType]
         minimum_interval_seconds=options.interval_s,
-        default_status=dg.DefaultSensorStatus.STOPPED,
+        default_status=status,
         description=f"Requests a run for each new or changed partition below {source.inputs}.",
     )
     def shards(context) -> dg.SensorResult:
         cursor = Cursor.parse(context.cursor)
+        existing: set[str] | None = None
+        if isinstance(partitions_def, dg.DynamicPartitionsDefinition):
+            existing = set(context.instance.get_dynamic_partitions(str(partitions_def.name)))
+
+        def handled(key: str, folder: Folder) -> bool:
+            return was_requested(context, run_key(key, folder)) or shows(key) == folder.digest
+
         try:
-            changed, skipped = scan(source, cursor, partitions_def, context, options)
+            found = scan(
+                source,
+                open_store(source.inputs, source.storage_options),
+                cursor,
+                key_of=lambda folder: key_of(folder, source.folder, partitions_def),
+                handled=handled,
+                options=options.scan,
+                first=[partition_folder(key, source.folder) for key in newest(partitions_def, options.recent)],
+            )
         except StoreError as exc:
             return dg.SensorResult(skip_reason=str(exc), cursor=context.cursor)
+        context.log.info(told(found, cursor))
         requests = [
             dg.RunRequest(
-                partition_key=key, run_key=f"{key}:{folder.digest}", tags={"json2vec/listing": folder.digest[:16]}
+                partition_key=key,
+                run_key=run_key(key, folder),
+                asset_selection=selection,
+                tags={"json2vec/listing": folder.digest[:16]},
             )
-            for key, folder in changed
+            for key, folder in found.requests
         ]
-        result = {"cursor": cursor.dumps(), "run_requests": requests}
         if not requests:
-            waiting = f"; {len(skipped)} folders wait or have no partition: {', '.join(skipped[:5])}" if skipped else ""
-            return dg.SensorResult(cursor=result["cursor"], skip_reason=f"nothing new below {source.inputs}{waiting}")
-        dynamic = []
-        if isinstance(partitions_def, dg.DynamicPartitionsDefinition):
-            dynamic = [partitions_def.build_add_request([key for key, _ in changed])]
-        return dg.SensorResult(**result, dynamic_partitions_requests=dynamic)
+            return dg.SensorResult(
+                cursor=cursor.dumps(), skip_reason=f"nothing new below {source.inputs}; {told(found, cursor)}"
+            )
+        result: dict[str, Any] = {"cursor": cursor.dumps(), "run_requests": requests}
+        if existing is not None:
+            assert isinstance(partitions_def, dg.DynamicPartitionsDefinition)
+            added = [key for key, _ in found.requests if key not in existing]
+            result["dynamic_partitions_requests"] = [partitions_def.build_add_request(added)] if added else []
+        return dg.SensorResult(**result)
 
     return shards
 
 
-def scan(
-    source: ShardSource,
-    cursor: Cursor,
-    partitions_def: dg.PartitionsDefinition,
-    context: dg.SensorEvaluationContext,
-    options: SensorOptions,
-) -> tuple[list[tuple[str, Folder]], list[str]]:
-    """One tick: at most ``max_partitions`` changed folders with their keys, and the names of folders passed over.
-    Brings ``cursor`` up to date."""
-    store = open_store(source.inputs, source.storage_options)
-    existing = None
-    if not isinstance(partitions_def, dg.DynamicPartitionsDefinition):
-        existing = set(partitions_def.get_partition_keys(dynamic_partitions_store=context.instance))
-    changed: list[tuple[str, Folder]] = []
-    skipped: list[str] = []
-    start, cursor.after = cursor.after, ""
-    for folder in _after(list_folders(source, store), start):
-        if not folder.shards or cursor.seen.get(folder.name) == folder.digest[:16]:
+def run_key(key: str, folder: Folder) -> str:
+    """The run key of one version of a partition: Dagster launches it once for this sensor."""
+    return f"{key}:{folder.version}"
+
+
+def was_requested(context: dg.SensorEvaluationContext, run_key: str) -> bool:
+    """Whether this sensor has launched a run with ``run_key``, by the rule of Dagster's own daemon: same sensor, same
+    code location. A run that was made but never launched does not count: the daemon launches it when asked again."""
+    location = context.code_location_origin
+    for run in context.instance.get_runs(filters=dg.RunsFilter(tags={RUN_KEY_TAG: run_key})):
+        if run.status == dg.DagsterRunStatus.NOT_STARTED or run.tags.get(SENSOR_NAME_TAG) != context.sensor_name:
             continue
-        key = partition_of(folder.name, source.folder)
-        if (
-            key is None
-            or (existing is not None and key not in existing)
-            or not folder.is_stable(min_age_s=options.min_age_s, marker=options.marker)
+        origin = run.remote_job_origin
+        if origin is None or location is None:
+            return True
+        repository = origin.repository_origin
+        if (repository.code_location_origin.location_name, repository.repository_name) == (
+            location.location_name,
+            context.repository_name,
         ):
-            skipped.append(folder.name)
-            continue
-        changed.append((key, folder))
-        cursor.seen[folder.name] = folder.digest[:16]
-        if len(changed) >= options.max_partitions:
-            cursor.after = folder.name
+            return True
+    return False
+
+
+def key_of(folder: str, template: str, partitions_def: dg.PartitionsDefinition) -> str | None:
+    """The partition key of a folder; None where it has none, or none that ``partitions_def`` has (yet)."""
+    key = partition_of(folder, template)
+    if key is None:
+        return None
+    if isinstance(partitions_def, dg.DynamicPartitionsDefinition):
+        # Dagster refuses such keys, and with them every other request of the tick.
+        return None if any(part in key for part in INVALID_PARTITION_SUBSTRINGS) else key
+    return key if partitions_def.has_partition_key(key) else None
+
+
+def newest(partitions_def: dg.PartitionsDefinition, count: int) -> list[str]:
+    """The newest ``count`` keys of a time window, the oldest first; of other definitions none, since nobody knows where
+    their next key appears."""
+    if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition) or not count:
+        return []
+    last = first = partitions_def.get_last_partition_window()
+    if last is None or first is None:
+        return []
+    for _ in range(count - 1):
+        if (before := partitions_def.get_prev_partition_window(first.start)) is None:
             break
-    return changed, skipped
+        first = before
+    return list(partitions_def.get_partition_keys_in_time_window(dg.TimeWindow(first.start, last.end)))
 
 
-def _after(folders: Iterator[Folder], name: str) -> Iterator[Folder]:
-    return (folder for folder in folders if folder.name > name)
+def told(found: Found, cursor: Cursor) -> str:
+    """One line on what a tick did."""
+    parts = [f"{found.keys:,} files listed"]
+    parts.append("all folders looked at" if found.round_done else f"goes on behind {cursor.after!r}")
+    for text, names in (("too young", found.young), ("without a partition", found.keyless)):
+        if names:
+            some = list(dict.fromkeys(names))
+            parts.append(f"{len(some)} folders {text}: {', '.join(some[:5])}{', ...' if len(some) > 5 else ''}")
+    return "; ".join(parts)

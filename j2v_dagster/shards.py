@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import posixpath
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
 
-from j2v_dagster.partitions import partition_folder
+import numpy as np
+import pyarrow as pa
+
+from j2v_dagster.partitions import fixed_part, partition_folder
 from json2vec.data.formats import ends_with
-from json2vec.data.snapshot import Snapshot, snapshot_files
+from json2vec.data.snapshot import Snapshot, listing_digest, snapshot_files
 from json2vec.enums import Suffix
 from json2vec.errors import ReadError
 from json2vec.stores import Entry, Store, open_store
@@ -38,6 +40,11 @@ class ShardSource:
     folder: str = "dt={partition}"
     storage_options: dict[str, Any] | None = None
 
+    @property
+    def above(self) -> str:
+        """The folders that the template has in front of every partition's own: nothing else needs to be listed."""
+        return fixed_part(self.folder)
+
     def uri(self, partition: str) -> str:
         return posixpath.join(self.inputs, partition_folder(partition, self.folder))
 
@@ -60,45 +67,78 @@ class ShardSource:
 
 @dataclass(frozen=True)
 class Folder:
-    """One listed folder of shards: its name, its entries and the names of files that are not shards."""
+    """What a listing says of one folder of shards.
+
+    Attributes:
+        name: relative to the root of all partitions.
+        keys: files in it, whether shards or not.
+        shards: files in it that are data; the folder counts only if there are some.
+        digest: `Snapshot.listing_digest` of a snapshot made now: path, size and version of every shard.
+        version: SHA-256 (hex) over the same and each shard's time: differs even where old content was put back.
+        newest: time of the newest shard, in seconds since 1970-01-01 UTC by the store's clock.
+        marked: time of the marker file; None where there is none, or none was asked for.
+    """
 
     name: str
-    shards: tuple[Entry, ...]
-    others: frozenset[str]
+    keys: int = 0
+    shards: int = 0
+    digest: str = ""
+    version: str = ""
+    newest: float = 0.0
+    marked: float | None = None
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) over path, size and version of every shard: changes when any of them is added or rewritten."""
-        lines = "\n".join(json.dumps([entry.path, entry.size, entry.version]) for entry in self.shards)
-        return sha256(lines.encode()).hexdigest()
+    def is_stable(self, *, min_age_s: float, marker: str | None, now: float) -> bool:
+        """Whether its writer is done. ``now`` is by the store's clock (`Store.now`), as the shards' times are.
 
-    def is_stable(self, *, min_age_s: float, marker: str | None, now: float | None = None) -> bool:
-        """Whether its writer is done: ``marker`` lies in it, or, without a marker, no shard is younger than
-        ``min_age_s`` seconds."""
-        if marker is not None:
-            return marker in self.others
-        newest = max((entry.modified for entry in self.shards), default=0.0)
-        return (time.time() if now is None else now) - newest >= min_age_s
+        Without a ``marker``: no shard is younger than ``min_age_s`` seconds. With one, it must be there; if a shard is
+        newer than the marker, somebody came back after the job was done, and the age counts as well.
+        """
+        if marker is not None and (self.marked is None or self.marked >= self.newest):
+            return self.marked is not None
+        return now - self.newest >= min_age_s
 
 
-def list_folders(source: ShardSource, store: Store, *, prefix: str = "") -> Iterator[Folder]:
-    """The partition folders of ``store``, one at a time, sorted by name; entries' paths are relative to the folder.
+def list_folders(
+    source: ShardSource, store: Store, *, prefix: str | None = None, after: str = "", marker: str | None = None
+) -> Iterator[Folder]:
+    """The folders of ``store``, one at a time, in the order of their paths, which is that of ``name + "/"``.
 
-    Holds one folder's entries in memory, however many files there are.
+    A file that lies too high to be in a partition's folder comes as a folder without shards. Holds one folder's entries
+    in memory, however many files there are.
+
+    Args:
+        store: of ``source.inputs``.
+        prefix: list only below this folder; default: the folders above all partitions.
+        after: name of the folder to go on behind; that folder itself is left out.
+        marker: name of the marker file to look for.
     """
     depth = source.folder.count("/") + 1
+    prefix = source.above if prefix is None else prefix
 
     def folder_of(entry: Entry) -> str:
         return "/".join(entry.path.split("/")[:depth])
 
-    for name, entries in groupby(store.list(prefix), key=folder_of):
-        inside = [(entry, entry.path[len(name) + 1 :]) for entry in entries if len(entry.path) > len(name)]
-        shards = tuple(
-            Entry(path, entry.size, entry.version, entry.modified) for entry, path in inside if source.is_shard(path)
-        )
-        others = frozenset(path for _, path in inside if not source.is_shard(path))
-        if shards or others:
-            yield Folder(name, shards, others)
+    # "0" is what follows "/": past everything in the folder.
+    entries = store.list(prefix, after=f"{after}0" if after else "")
+    for name, group in groupby(entries, key=folder_of):
+        yield _folder(source, name, list(group), marker)
+
+
+def _folder(source: ShardSource, name: str, entries: list[Entry], marker: str | None) -> Folder:
+    below = len(name) + 1
+    shards = [entry for entry in entries if len(entry.path) > below and source.is_shard(entry.path[below:])]
+    marked = [entry.modified for entry in entries if marker is not None and entry.path[below:] == marker]
+    if not shards:
+        return Folder(name, len(entries))
+    paths = [shard.path[below:] for shard in shards]
+    table = pa.table(
+        {"path": paths, "size": [shard.size for shard in shards], "version": [shard.version for shard in shards]},
+        schema=pa.schema([("path", pa.string()), ("size", pa.int64()), ("version", pa.string())]),
+    )
+    digest = listing_digest(Suffix(source.suffix), table)
+    times = np.array([shard.modified for shard in shards], "<f8")
+    version = sha256(digest.encode() + times.tobytes()).hexdigest()
+    return Folder(name, len(entries), len(shards), digest, version, float(times.max()), max(marked, default=None))
 
 
 def write_inputs(store: Store, snapshot: Snapshot) -> None:
@@ -120,6 +160,22 @@ def read_inputs(store: Store, *, partition: str, asset: str) -> Snapshot:
             f"Remedy: materialize {asset} of this partition first"
         ) from exc
     return Snapshot.from_json(json.loads(text))
+
+
+def shown_listing(store: Store) -> str | None:
+    """The listing digest of the snapshot that was frozen last, if the attempt that the table shows was made of it.
+
+    Args:
+        store: of the partition's output folder.
+    """
+    try:
+        frozen = Snapshot.from_json(json.loads(store.read(INPUTS_FILE)))
+        attempt = json.loads(store.read("_current.json"))["attempt"]
+        manifest = json.loads(store.read(f"attempts/{attempt}/_manifest.json"))
+    except FileNotFoundError:
+        return None
+    shown = Snapshot.from_json(manifest["snapshot"])
+    return frozen.listing_digest if shown.digest == frozen.digest else None
 
 
 def shard_rows(snapshot: Snapshot, limit: int = 100) -> Sequence[dict[str, Any]]:

@@ -1,27 +1,85 @@
-"""The steps of a pipeline: what each asset and the checks do for one partition."""
-# No `from __future__ import annotations`: Dagster looks at the annotation of `context` itself.
+"""The steps of a pipeline: what each asset and the checks do for one partition, or for several at once.
 
+A step takes a partition's key, does its work and returns a `Result`, which `j2v_dagster.pipeline` hands to Dagster as
+one materialization a step and `j2v_dagster.backfill` as one event a partition.
+"""
+
+from __future__ import annotations
+
+import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import pyarrow as pa
 
-from j2v_dagster.attempts import PartitionOutput, SealedAttempt, require_verdict, seal, write_verdict
+from j2v_dagster.attempts import (
+    Attempt,
+    PartitionOutput,
+    SealedAttempt,
+    default_scratch,
+    require_verdict,
+    seal,
+    write_verdict,
+)
 from j2v_dagster.checks import check_results, incomplete_results, rejected_result
-from j2v_dagster.execution import check_free_space, checkpoint_sha256, commit, rank_table, resume_attempt, run_ranks
+from j2v_dagster.execution import (
+    Launch,
+    check_free_space,
+    checkpoint_sha256,
+    commit,
+    rank_table,
+    resume_attempt,
+    run_ranks,
+)
 from j2v_dagster.incremental import reusable
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.lineage import column_schema, columns_read, rank_file_lineage, table_lineage
-from j2v_dagster.locks import partition_lock
-from j2v_dagster.shards import ShardSource, read_inputs, shard_rows, write_inputs
+from j2v_dagster.locks import Lease, partition_lock
+from j2v_dagster.shards import ShardSource, read_inputs, shard_rows, shown_listing, write_inputs
 from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.columns import ColumnPath, Projection, project
 from json2vec.data.snapshot import Snapshot, check_unchanged
-from json2vec.errors import IncompletePredictions
+from json2vec.errors import CheckpointError, IncompletePredictions, Json2VecError
+from json2vec.stores import fetch, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from json2vec.predict import PredictJob
+    from json2vec.rank_files.resume import Resume
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step made of one partition.
+
+    Attributes:
+        metadata: for the UI.
+        data_version: of the asset's partition; None leaves it to Dagster.
+    """
+
+    metadata: Mapping[str, Any]
+    data_version: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A partition that is ready to be predicted: its preflight has passed, its attempt exists."""
+
+    partition: str
+    attempt: Attempt
+    job: PredictJob
+    snapshot: Snapshot
+    resumed: Resume
+    model: Mapping[str, Any]  # the checkpoint's plain values
+    lease: Lease | None
 
 
 @dataclass(frozen=True)
@@ -46,27 +104,46 @@ class Pipeline:
     translator: PredictionTranslator
     resume: bool = True
     incremental: bool = False
+    scratch: str | None = None
     job: dict[str, Any] = field(default_factory=dict)
 
     def key(self, role: Role) -> dg.AssetKey:
         return self.translator.key(self.name, role)
 
     def output_of(self, partition: str) -> PartitionOutput:
-        return PartitionOutput.of(self.output, partition, self.source.folder)
+        options = self.source.storage_options
+        return PartitionOutput.of(self.output, partition, self.source.folder, options, self.scratch)
 
     def sealed(self, partition: str, run_id: str) -> SealedAttempt:
         return seal(self.output_of(partition).committed(run_id))
 
-    # -- the steps -------------------------------------------------------------------------------------------------
+    def shows(self, partition: str) -> str | None:
+        """The listing digest of the shards that the table shows of a partition, None where there is none."""
+        return shown_listing(self.output_of(partition).store)
 
-    def freeze(self, context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def local_checkpoint(self) -> Path:
+        """The checkpoint on this machine; one in an object store is copied once a version.
+
+        Raises:
+            json2vec.errors.CheckpointError: there is none.
+        """
+        try:
+            return fetch(self.checkpoint, Path(self.scratch or default_scratch()), self.source.storage_options)
+        except FileNotFoundError as exc:
+            raise CheckpointError(
+                f"cannot read checkpoint {self.checkpoint}: it does not exist. Remedy: train and save the model, or "
+                "correct the path"
+            ) from exc
+
+    # -- freeze and fingerprint ------------------------------------------------------------------------------------
+
+    def freeze(self, partition: str, log: logging.Logger) -> Result:
         """Take the partition's snapshot and keep it beside its attempts."""
-        partition = context.partition_key
         snapshot = self.source.snapshot(partition)
         write_inputs(self.output_of(partition).store, snapshot)
-        context.log.info(f"{snapshot.files.num_rows} shards with {snapshot.rows:,} rows in {snapshot.root}")
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(snapshot.digest),
+        log.info(f"{snapshot.files.num_rows} shards with {snapshot.rows:,} rows in {snapshot.root}")
+        return Result(
+            data_version=snapshot.digest,
             metadata={
                 "dagster/partition_row_count": snapshot.rows,
                 "dagster/uri": self.source.uri(partition),
@@ -78,66 +155,80 @@ class Pipeline:
             },
         )
 
-    def fingerprint(self, context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def fingerprint(self) -> Result:
         """Hash the checkpoint."""
-        digest = checkpoint_sha256(self.checkpoint)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest),
-            metadata={
-                "dagster/uri": self.checkpoint,
-                "sha256": digest,
-                "bytes": os.path.getsize(self.checkpoint),
-            },
+        local = self.local_checkpoint()
+        digest = checkpoint_sha256(local)
+        return Result(
+            data_version=digest,
+            metadata={"dagster/uri": self.checkpoint, "sha256": digest, "bytes": os.path.getsize(local)},
         )
 
-    def predict(self, context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        """Preflight, adopt what earlier attempts sealed, predict the rest on all ranks, commit."""
-        output = self.output_of(context.partition_key)
-        with partition_lock(output.root, f"run {context.run.run_id}"):
-            return self._predict(context, output)
+    # -- predict ---------------------------------------------------------------------------------------------------
 
-    def _predict(self, context: dg.AssetExecutionContext, output: PartitionOutput) -> dg.MaterializeResult:
+    @contextmanager
+    def prepared(self, partition: str, run_id: str, log: logging.Logger) -> Iterator[Prepared]:
+        """Hold the partition's lock, run the preflight, make an attempt and adopt what earlier ones sealed."""
+        output = self.output_of(partition)
+        with partition_lock(output.store, f"run {run_id}") as lease:
+            yield self._prepare(output, run_id, lease, log)
+
+    def _prepare(self, output: PartitionOutput, run_id: str, lease: Lease | None, log: logging.Logger) -> Prepared:
         from json2vec.checkpoint import load as load_checkpoint
         from json2vec.predict import PredictJob
 
-        partition = context.partition_key
+        partition = output.partition
         snapshot = read_inputs(output.store, partition=partition, asset=self.key("input_shards").to_user_string())
         check_unchanged(snapshot, self.source.store(partition))
-        digest = checkpoint_sha256(self.checkpoint)
-        model = load_checkpoint(self.checkpoint)  # plain values and tensors; refuses a truncated or foreign file
+        checkpoint = self.local_checkpoint()
+        digest = checkpoint_sha256(checkpoint)
+        model = load_checkpoint(checkpoint)  # plain values and tensors; refuses a truncated or foreign file
         earlier = output.resumable() if self.resume else []
-        stored = reusable(output, log=context.log) if self.incremental else None
-        attempt = output.create(context.run.run_id)
-        check_free_space(attempt.path, snapshot, min_free_bytes=self.min_free_bytes)
+        stored = reusable(output, log=log) if self.incremental else None
+        attempt = output.create(run_id)
+        share = 1.0
+        if attempt.remote is not None:  # only open segments lie on the disk, one a rank
+            share = min(1.0, self.ranks * self.job["segment_rows"] / max(snapshot.rows, 1))
+        check_free_space(attempt.path, snapshot, min_free_bytes=self.min_free_bytes, share=share)
         job = PredictJob(
             attempt=attempt.name,
             checkpoint=self.checkpoint,
             checkpoint_sha256=digest,
-            output=str(attempt.path),
+            output=attempt.uri,
             snapshot=snapshot.to_json(),
             intervals=[(0, snapshot.rows)],
             world_size=self.ranks,
-            reuse=None if stored is None else str(stored.attempt.path),
+            reuse=None if stored is None else stored.attempt.uri,
+            scratch=str(self.scratch or default_scratch()),
             **self.job,
         )
-        job, resumed = resume_attempt(attempt, job, earlier, snapshot, log=context.log)
-        attempt.job_path.write_text(job.model_dump_json())
-        context.log.info(
-            f"attempt {attempt.name}: {snapshot.rows - resumed.adopted_rows:,} rows on {self.ranks} ranks; "
-            f"logs: {attempt.log_folder}"
+        job, resumed = resume_attempt(attempt, job, earlier, snapshot, log=log)
+        attempt.write_job(job.model_dump_json())
+        log.info(
+            f"attempt {attempt.name}: {snapshot.rows - resumed.adopted_rows:,} rows of partition {partition} on "
+            f"{self.ranks} ranks; logs: {attempt.log_folder}"
         )
-        run_ranks(self.launcher, attempt, ranks=self.ranks, rank_timeout_s=self.rank_timeout_s, log=context.log)
-        manifest = commit(attempt, job)
+        return Prepared(partition, attempt, job, snapshot, resumed, model, lease)
+
+    def launch(self, launch: Launch, log: logging.Logger) -> None:
+        """Start the ranks once and wait for their end; see `j2v_dagster.execution.run_ranks`."""
+        run_ranks(self.launcher, launch, ranks=self.ranks, rank_timeout_s=self.rank_timeout_s, log=log)
+
+    def commit(self, prepared: Prepared) -> Result:
+        """Write the manifest of an attempt whose ranks have ended, if it is complete."""
+        attempt, snapshot, resumed = prepared.attempt, prepared.snapshot, prepared.resumed
+        if prepared.lease is not None:
+            prepared.lease.check()
+        manifest = commit(attempt, prepared.job)
         ranks = rank_table(attempt, self.ranks)
         seconds = max(max(row["seconds"] for row in ranks), 1e-9)
-        sealed = seal(attempt)
-        schema = sealed.schema()
-        return dg.MaterializeResult(
+        schema = seal(attempt).schema()
+        return Result(
             metadata={
                 "dagster/partition_row_count": manifest.rows,
-                "dagster/uri": str(attempt.path),
+                "dagster/uri": attempt.uri,
                 "dagster/column_schema": column_schema(schema),
-                "dagster/column_lineage": self._lineage(schema, snapshot, model["schema"]),
+                "dagster/column_lineage": self._lineage(schema, snapshot, prepared.model["schema"]),
                 "ranks": table_metadata(ranks),
                 "rows_per_s": float(sum(row["rows"] for row in ranks) / seconds),
                 "adopted_rows": resumed.adopted_rows,
@@ -148,13 +239,62 @@ class Pipeline:
                 "rank_files": len(manifest.files),
                 "bytes": sum(file.bytes for file in manifest.files),
                 "attempt": attempt.name,
-                "manifest": dg.MetadataValue.path(str(attempt.path / "_manifest.json")),
+                "manifest": dg.MetadataValue.path(attempt.store.uri("_manifest.json")),
                 "logs": dg.MetadataValue.path(str(attempt.log_folder)),
                 "model": manifest.model,
-                "checkpoint_sha256": digest,
+                "checkpoint_sha256": prepared.job.checkpoint_sha256,
                 "snapshot": snapshot.digest,
             },
         )
+
+    def predict(self, partition: str, run_id: str, log: logging.Logger) -> Result:
+        """Preflight, adopt what earlier attempts sealed, predict the rest on all ranks, commit."""
+        with self.prepared(partition, run_id, log) as prepared:
+            self.launch(Launch.of(prepared.attempt), log)
+            return self.commit(prepared)
+
+    def predict_many(
+        self, partitions: Sequence[str], run_id: str, log: logging.Logger
+    ) -> Iterator[tuple[str, Result | Exception]]:
+        """Predict several partitions with one start of the ranks.
+
+        Yields:
+            each partition, in order, with its result or with the error that befell it alone.
+        """
+        from json2vec.predict import PredictJobs
+
+        with ExitStack() as locks:
+            ready: dict[str, Prepared | Exception] = {}
+            for partition in partitions:
+                try:
+                    ready[partition] = locks.enter_context(self.prepared(partition, run_id, log))
+                except (Json2VecError, OSError) as exc:
+                    ready[partition] = exc
+            some = [one for one in ready.values() if isinstance(one, Prepared)]
+            trouble = ""
+            if some:
+                launch = Launch(self._launch_folder(run_id), tuple(one.attempt for one in some))
+                launch.folder.mkdir(parents=True, exist_ok=True)
+                launch.job_path.write_text(PredictJobs(jobs=[one.job for one in some]).model_dump_json())
+                log.info(f"{len(some)} partitions in one start of {self.ranks} ranks; logs: {launch.log_folder}")
+                try:
+                    self.launch(launch, log)
+                except Json2VecError as exc:  # a partition whose ranks had all ended before is whole all the same
+                    log.error(str(exc))
+                    trouble = f" (the ranks failed: {exc})"
+            for partition, one in ready.items():
+                if isinstance(one, Exception):
+                    yield partition, one
+                    continue
+                try:
+                    yield partition, self.commit(one)
+                except (Json2VecError, OSError) as exc:
+                    yield partition, type(exc)(f"{exc}{trouble}") if trouble else exc
+
+    def _launch_folder(self, run_id: str) -> Path:
+        """Where the job and the logs of one start for many partitions lie, on this machine."""
+        root = open_store(self.output, self.source.storage_options).local_path()
+        return (root or Path(self.scratch or default_scratch())) / "_launches" / run_id
 
     def _lineage(self, rank_files: pa.Schema, snapshot: Snapshot, model: Mapping[str, Any]) -> dg.TableColumnLineage:
         names = snapshot.schema.names
@@ -164,18 +304,19 @@ class Pipeline:
         addresses = [child.name for child in rank_files.field("predictions").type]
         return rank_file_lineage(kept, addresses, shards=self.key("input_shards"), read=read)
 
-    def verify(self, context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    # -- verify and load -------------------------------------------------------------------------------------------
+
+    def verify(self, partition: str, run_id: str, log: logging.Logger) -> list[dg.AssetCheckResult]:
         """Verify the attempt once, keep the verdict, give each check its findings."""
         from json2vec.rank_files.verify import verify_predictions
 
-        partition = context.partition_key
         asset = self.key("prediction_rank_files")
-        attempt = self.output_of(partition).committed(context.run.run_id)
+        attempt = self.output_of(partition).committed(run_id)
         try:
             report = verify_predictions(
-                attempt.path,
+                attempt.store,
                 inputs=self.source.uri(partition),
-                model=self.checkpoint if {"schema", "values", "replay"} & set(self.require) else None,
+                model=self.local_checkpoint() if {"schema", "values", "replay"} & set(self.require) else None,
                 require=self.require,
                 sample=self.replay_sample,
                 storage_options=self.source.storage_options,
@@ -184,38 +325,39 @@ class Pipeline:
         except IncompletePredictions as exc:
             results = list(incomplete_results(str(exc), asset=asset))
         else:
-            context.log.info(report.summary())
+            log.info(report.summary())
             results = list(check_results(report, asset=asset, require=self.require))
         verdicts = {str(result.check_name): result.passed for result in results}
         write_verdict(attempt, passed=all(verdicts.values()), checks=verdicts)
-        yield from results
-        yield rejected_result(attempt.path, asset=asset)
+        return [*results, rejected_result(attempt.store, asset=asset)]
 
-    def load(self, context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def load(self, partition: str, run_id: str, log: logging.Logger) -> Result:
         """Compare the files with the manifest again, replace the table's partition, then move the pointer."""
-        output = self.output_of(context.partition_key)
+        output = self.output_of(partition)
         # Table and pointer change together: of two loads the second waits, so that they never name different attempts.
-        with partition_lock(output.root, f"run {context.run.run_id}", "load", wait_s=600.0):
-            return self._load(context, output)
+        with partition_lock(output.store, f"run {run_id}", "load", wait_s=600.0) as lease:
+            return self._load(output, run_id, lease, log)
 
-    def _load(self, context: dg.AssetExecutionContext, output: PartitionOutput) -> dg.MaterializeResult:
-        partition = context.partition_key
-        sealed = self.sealed(partition, context.run.run_id)
+    def _load(self, output: PartitionOutput, run_id: str, lease: Lease | None, log: logging.Logger) -> Result:
+        before = output.current_version()
+        sealed = seal(output.committed(run_id))
         require_verdict(sealed)
         manifest = sealed.manifest
         projection = self.projection(sealed)
         roots = sorted({path.root for path in self.columns.values()} & set(sealed.schema().names)) or ["source"]
+        if lease is not None:
+            lease.check()
         loaded = self.warehouse.replace_partition(
             table=self.table,
             partition_column=self.partition_column,
-            partition=partition,
+            partition=output.partition,
             schema=projection.schema,
             batches=projection.batches(sealed.batches(roots)),
             rows=manifest.rows,
         )
-        output.publish(sealed.attempt, sealed.manifest_sha256)
-        context.log.info(f"{self.table}: {loaded.replaced:,} rows replaced by {loaded.rows:,}")
-        return dg.MaterializeResult(
+        output.publish(sealed.attempt, sealed.manifest_sha256, over=before)
+        log.info(f"{self.table}: {loaded.replaced:,} rows replaced by {loaded.rows:,}")
+        return Result(
             metadata={
                 "dagster/partition_row_count": loaded.rows,
                 "dagster/table_name": self.table,

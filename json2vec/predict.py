@@ -11,8 +11,10 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -24,10 +26,11 @@ from json2vec.data.snapshot import Snapshot
 from json2vec.errors import CheckpointError, Json2VecError
 from json2vec.rank_files.rejected import MAX_REJECTED
 from json2vec.ranks import rank_and_world
-from json2vec.stores import file_sha256, open_store
+from json2vec.stores import fetch, file_sha256, open_store
 
 if TYPE_CHECKING:
     from json2vec.data.loader import PlannedDataset
+    from json2vec.model import Model
     from json2vec.rank_files.manifest import Marker
 
 PROGRESS_EVERY_S = 1.0
@@ -38,11 +41,13 @@ class PredictJob(BaseModel):
 
     Args:
         attempt: id that all ranks share.
-        checkpoint: path of the model. checkpoint_sha256: of that file; a rank refuses another file.
-        output: local folder the ranks write into.
+        checkpoint: path or URI of the model. checkpoint_sha256: of that file; a rank refuses another file.
+        output: folder the ranks write into, local or in an object store.
         snapshot: `Snapshot.to_json` of the input.
         intervals: half-open ranges of plan row numbers to predict. world_size: number of ranks.
-        storage_options: for the store of the snapshot's root; never credentials.
+        storage_options: for the object store of the snapshot's root, the output and the checkpoint; never credentials.
+        scratch: local folder for what is not uploaded yet and for copies of checkpoints; None: the system's for
+            temporary files.
         batch_size: rows; None takes the model's. threads: torch threads of a rank; None leaves it to the launcher.
         accelerator, precision: as Lightning's Trainer takes them.
         preprocessor, postprocessor: ``module:function``; the module must be one of trusted_modules.
@@ -67,6 +72,7 @@ class PredictJob(BaseModel):
     intervals: list[tuple[int, int]]
     world_size: int = Field(ge=1)
     storage_options: dict[str, Any] = {}
+    scratch: str | None = None
     batch_size: int | None = Field(None, ge=1)
     accelerator: str = "cpu"
     precision: str = "32-true"
@@ -95,6 +101,23 @@ class PredictJob(BaseModel):
         }  # fmt: skip
 
 
+class PredictJobs(BaseModel):
+    """Several jobs that the same ranks do one after the other: the partitions of a backfill."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    jobs: list[PredictJob] = Field(min_length=1)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> PredictJobs:
+        """The jobs in a file that holds a `PredictJob` or `PredictJobs`."""
+        data = Path(path).read_bytes()
+        if "jobs" in json.loads(data):
+            return cls.model_validate_json(data)
+        return cls(jobs=[PredictJob.model_validate_json(data)])
+
+
 def job_settings_digest(job: PredictJob) -> str:
     """Digest of all that can change this job's predictions besides its input: two attempts with the same one may share
     sealed segments. Nothing is imported to compute it."""
@@ -111,8 +134,29 @@ def plan_job(job: PredictJob) -> Plan:
     return Plan(Snapshot.from_json(job.snapshot), job.world_size, intervals)
 
 
-def run_job(job: PredictJob) -> Marker:
+def load_model(job: PredictJob) -> Model:
+    """The job's model, from its own checkpoint and no other.
+
+    Raises:
+        CheckpointError: the checkpoint was replaced after planning, or cannot be loaded.
+    """
+    from json2vec.model import Model
+
+    checkpoint = fetch(job.checkpoint, job.scratch or tempfile.gettempdir(), job.storage_options)
+    if (found := file_sha256(checkpoint)) != job.checkpoint_sha256:
+        raise CheckpointError(
+            f"checkpoint {job.checkpoint} has SHA-256 {found[:12]}..., the job was made for "
+            f"{job.checkpoint_sha256[:12]}...: it was replaced after planning. Remedy: run the partition again"
+        )
+    return Model.load(checkpoint, trusted_modules=job.trusted_modules)
+
+
+def run_job(job: PredictJob, *, model: Model | None = None, progress: Progress | None = None) -> Marker:
     """Predict this process's share and write its rank files; the caller of the launcher commits.
+
+    Args:
+        model: of `load_model` with this job's checkpoint, to be used again; None loads it.
+        progress: of all jobs of this rank; None counts this one's alone.
 
     Raises:
         Json2VecError and its kinds: nothing but sealed segments stays behind.
@@ -122,7 +166,6 @@ def run_job(job: PredictJob) -> Marker:
     from torch.utils.data import DataLoader
 
     from json2vec.data.loader import PlannedDataset
-    from json2vec.model import Model
     from json2vec.processors import resolve
     from json2vec.rank_files.writer import Writer
 
@@ -131,13 +174,9 @@ def run_job(job: PredictJob) -> Marker:
         raise Json2VecError(f"the job is for {job.world_size} ranks, the environment says WORLD_SIZE={world_size}")
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    if (found := file_sha256(job.checkpoint)) != job.checkpoint_sha256:
-        raise CheckpointError(
-            f"checkpoint {job.checkpoint} has SHA-256 {found[:12]}..., the job was made for "
-            f"{job.checkpoint_sha256[:12]}...: it was replaced after planning. Remedy: run the partition again"
-        )
-    model = Model.load(job.checkpoint, trusted_modules=job.trusted_modules)
-    model.batch_size = job.batch_size or model.batch_size
+    model = load_model(job) if model is None else model
+    default_size = model.batch_size
+    model.batch_size = job.batch_size or default_size
     plan = plan_job(job)
     dataset = PlannedDataset(
         plan, open_store(plan.snapshot.root, job.storage_options), model, rank=rank, on_bad_row=job.on_bad_row,
@@ -158,6 +197,8 @@ def run_job(job: PredictJob) -> Marker:
         attempt=job.attempt,
         max_rejected=job.max_rejected,
         settings_digest=settings,
+        storage_options=job.storage_options,
+        scratch=None if job.scratch is None else os.path.join(job.scratch, job.attempt),
     )
     trainer = lit.Trainer(
         accelerator=job.accelerator,
@@ -167,9 +208,12 @@ def run_job(job: PredictJob) -> Marker:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[writer, progress_callback(rank, plan)],
+        callbacks=[writer, progress_callback(progress or Progress(rank, shared_rows(plan, rank)))],
     )
-    trainer.predict(model, DataLoader(dataset, batch_size=None), return_predictions=False)
+    try:
+        trainer.predict(model, DataLoader(dataset, batch_size=None), return_predictions=False)
+    finally:
+        model.batch_size = default_size
     assert writer.marker is not None
     if dataset.stored is not None:
         taken, attempt = writer.marker.reused_rows, dataset.stored.attempt
@@ -196,9 +240,12 @@ def open_stored(job: PredictJob, dataset: PlannedDataset, postprocessor: Any, se
 
     assert job.reuse is not None
     model, made = dataset.model, as_postprocessor(postprocessor)
-    model.reconstruct = tuple(job.reconstruct)  # as the writer sets it; what a postprocessor gets depends on it
     declared = pa.struct(list(made.schema)) if made is not None and made.schema is not None else None
-    kind = predictions_type(made, declared, model, dataset.plan, dataset, job.reconstruct)
+    before, model.reconstruct = model.reconstruct, tuple(job.reconstruct)  # as the writer sets it
+    try:
+        kind = predictions_type(made, declared, model, dataset.plan, dataset, job.reconstruct)
+    finally:
+        model.reconstruct = before
     try:
         dataset.stored = open_reuse(
             open_store(job.reuse, job.storage_options), model=model.fingerprint(), settings=settings,
@@ -209,58 +256,119 @@ def open_stored(job: PredictJob, dataset: PlannedDataset, postprocessor: Any, se
     return kind
 
 
-def progress_callback(rank: int, plan: Plan) -> Any:
-    """A Lightning callback that prints one JSON line a second, and a last one at the end."""
+def run_jobs(jobs: Sequence[PredictJob]) -> list[int]:
+    """Do several jobs, one after the other, with a model that is loaded once a checkpoint.
+
+    A job that fails leaves its error in its own folder (`write_error`), and the next begins: the partitions of a
+    backfill do not stand in for each other.
+
+    Returns:
+        the numbers of the jobs that failed.
+    """
+    rank, _ = rank_and_world()
+    progress = Progress(rank, sum(shared_rows(plan_job(job), rank) for job in jobs))
+    failed: list[int] = []
+    model, of = None, None
+    for number, job in enumerate(jobs):
+        try:
+            wanted = (job.checkpoint, job.checkpoint_sha256, tuple(job.trusted_modules))
+            if model is None or of != wanted:
+                model, of = load_model(job), wanted
+            run_job(job, model=model, progress=progress)
+        except BaseException as exc:
+            write_error(job, rank, exc)
+            if len(jobs) == 1 or not isinstance(exc, Exception):
+                raise
+            failed.append(number)
+    return failed
+
+
+def write_error(job: PredictJob, rank: int, error: BaseException) -> None:
+    """Leave ``rank-N.error.json`` in the job's folder, as far as that takes writes, and a line in the log."""
+    line = f"rank {rank} failed: {type(error).__name__}: {error}"
+    print(line, file=sys.stderr, flush=True)
+    value = {"rank": rank, "error": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+    try:
+        open_store(job.output, job.storage_options).write(error_name(rank), json.dumps(value, indent=1).encode())
+    except OSError as exc:
+        print(f"rank {rank} could not keep its error in {job.output}: {exc}", file=sys.stderr, flush=True)
+
+
+def error_name(rank: int) -> str:
+    """The name of a rank's error report."""
+    return f"rank-{rank}.error.json"
+
+
+def shared_rows(plan: Plan, rank: int) -> int:
+    """Rows of a rank's share."""
+    return sum(stop - start for start, stop in plan.share(rank))
+
+
+class Progress:
+    """Rows that a rank has predicted, printed as one JSON line a second at most."""
+
+    def __init__(self, rank: int, of: int) -> None:
+        self.rank, self.of, self.rows = rank, of, 0
+        self._started: float | None = None
+        self._printed = 0.0
+
+    def begin(self) -> None:
+        """The first row of a job is about to be predicted."""
+        if self._started is None:
+            self._started = time.monotonic()
+            self.print()
+
+    def add(self, rows: int) -> None:
+        self.rows += rows
+        if time.monotonic() - self._printed >= PROGRESS_EVERY_S:
+            self.print()
+
+    def print(self) -> None:
+        self._printed = now = time.monotonic()
+        rate = self.rows / max(now - (self._started or now), 1e-9)
+        line = {"j2v": "progress", "rank": self.rank, "rows": self.rows, "of": self.of, "rows_per_s": round(rate, 1)}
+        print(json.dumps(line), flush=True)
+
+
+def progress_callback(progress: Progress) -> Any:
+    """A Lightning callback that counts into ``progress``."""
     import lightning.pytorch as lit
 
-    class Progress(lit.Callback):
-        def __init__(self) -> None:
-            self.of = sum(stop - start for start, stop in plan.share(rank))
-            self.rows, self.started, self.printed = 0, time.monotonic(), 0.0
-
+    class Count(lit.Callback):
         def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
-            self.started = time.monotonic()
-            self._print()
+            progress.begin()
 
         def on_predict_batch_end(
             self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
         ) -> None:
-            self.rows += batch.rows.span[1] - batch.rows.span[0]
-            if time.monotonic() - self.printed >= PROGRESS_EVERY_S:
-                self._print()
+            progress.add(batch.rows.span[1] - batch.rows.span[0])
 
         def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
-            self._print()
+            progress.print()
 
-        def _print(self) -> None:
-            self.printed = time.monotonic()
-            rate = self.rows / max(self.printed - self.started, 1e-9)
-            line = {"j2v": "progress", "rank": rank, "rows": self.rows, "of": self.of, "rows_per_s": round(rate, 1)}
-            print(json.dumps(line), flush=True)
-
-    return Progress()
+    return Count()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one rank of the job in the file given on the command line; exit code 1 where it raised."""
+    """Run one rank of the job, or jobs, in the file given on the command line.
+
+    Returns:
+        1 where a single job raised. With several jobs 0 as long as the rank itself lives: torchrun would end the other
+        ranks, in the middle of other partitions, as soon as one of them said anything else.
+    """
     paths = sys.argv[1:] if arguments is None else arguments
     if len(paths) != 1:
         print("usage: python -m json2vec.predict JOB.json", file=sys.stderr)
         return 2
-    job = PredictJob.read(paths[0])
+    jobs = PredictJobs.read(paths[0]).jobs
     # A launcher that cancels sends SIGTERM; raised as an exception it lets the writer remove its open file.
     signal.signal(signal.SIGTERM, _terminated)
-    rank = int(os.environ.get("RANK", 0))
     try:
-        run_job(job)
-    except BaseException as exc:
-        error = {"rank": rank, "error": type(exc).__name__, "message": str(exc), "traceback": traceback.format_exc()}
-        Path(job.output).mkdir(parents=True, exist_ok=True)
-        Path(job.output, f"rank-{rank}.error.json").write_text(json.dumps(error, indent=1))
-        print(f"rank {rank} failed: {type(exc).__name__}: {exc}", file=sys.stderr, flush=True)
-        if not isinstance(exc, Exception):
-            raise
+        failed = run_jobs(jobs)
+    except Exception:
         return 1
+    if failed:
+        print(f"{len(failed)} of {len(jobs)} jobs failed: {', '.join(jobs[one].attempt for one in failed)}", flush=True)
     return 0
 
 

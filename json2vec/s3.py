@@ -8,13 +8,19 @@ with exponential backoff. `storage_options` may set ``connect_timeout_s``, ``rea
 
 from __future__ import annotations
 
+import base64
+import builtins
+import contextlib
+import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import IO, Any, NoReturn, cast
 
 from json2vec.errors import StoreError
-from json2vec.stores import Entry
+from json2vec.stores import Entry, Store
 
 OPTIONS = {
     "key": "access key; default: the AWS chain (environment, profile, instance role)",
@@ -30,7 +36,16 @@ OPTIONS = {
 }
 """What ``storage_options`` may hold."""
 
+SECRET_OPTIONS = frozenset({"key", "secret", "token"})
+"""Those of `OPTIONS` that must not be written down."""
+
+PART_BYTES = 64 << 20
+"""Files above this size are uploaded in parts of it, in bytes."""
+
+_MAX_PARTS = 9_000  # S3 allows 10,000
+_MAX_COPY_BYTES = 5 << 30  # S3's limit for one copy_object
 _PRECONDITION_FAILED = (409, 412)
+_POLARS_KEYS = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "token": "aws_session_token"}
 
 
 class S3Store:
@@ -136,9 +151,11 @@ class S3Store:
         )
         raise StoreError(f"{operation} on {self.uri(path)} failed: {error}. Remedy: {remedy}") from error
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         below = self._key(prefix)
         arguments: dict[str, Any] = {"Prefix": f"{below}/"} if below else {}
+        if after:
+            arguments["StartAfter"] = self._key(after)
         skip = len(self.prefix) + 1 if self.prefix else 0
         while True:
             page = self._call("list_objects_v2", prefix, **arguments)
@@ -149,6 +166,17 @@ class S3Store:
                     )
             if not page.get("IsTruncated"):
                 return
+            arguments["ContinuationToken"] = page["NextContinuationToken"]
+
+    def folders(self, prefix: str = "") -> builtins.list[str]:
+        below = self._key(prefix)
+        arguments: dict[str, Any] = {"Prefix": f"{below}/" if below else "", "Delimiter": "/"}
+        found: list[str] = []
+        while True:
+            page = self._call("list_objects_v2", prefix, **arguments)
+            found += [one["Prefix"].rstrip("/").rpartition("/")[2] for one in page.get("CommonPrefixes", ())]
+            if not page.get("IsTruncated"):
+                return sorted(found)
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 
     def stat(self, path: str) -> Entry:
@@ -190,8 +218,80 @@ class S3Store:
             return self.stat(path).version
         return put["ETag"].strip('"')
 
+    def upload(self, local: str | os.PathLike[str], path: str, *, sha256: str) -> None:
+        size, key = os.path.getsize(local), self._key(path)
+        with open(local, "rb") as file:
+            if size <= PART_BYTES:
+                checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
+                self._call("put_object", path, Key=key, Body=file.read(), ChecksumSHA256=checksum)
+            else:
+                self._upload_parts(file, size, path, key, sha256)
+        os.unlink(local)
+
+    def _upload_parts(self, file: IO[bytes], size: int, path: str, key: str, sha256: str) -> None:
+        """A multipart upload, each part with its own SHA-256: the object appears whole when it is completed."""
+        whole = hashlib.sha256()
+        part_bytes = max(PART_BYTES, -(-size // _MAX_PARTS))
+        upload = self._call("create_multipart_upload", path, Key=key, ChecksumAlgorithm="SHA256")["UploadId"]
+        parts = []
+        try:
+            while body := file.read(part_bytes):
+                whole.update(body)
+                checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+                number = len(parts) + 1
+                part = self._call(
+                    "upload_part", path, Key=key, UploadId=upload, PartNumber=number, Body=body, ChecksumSHA256=checksum
+                )
+                parts.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": checksum})
+            if whole.hexdigest() != sha256:
+                raise StoreError(f"{file.name} changed on its way to {self.uri(path)}. Remedy: predict again")
+            self._call(
+                "complete_multipart_upload", path, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
+            )
+        except BaseException:
+            with contextlib.suppress(StoreError, FileNotFoundError):  # what is left costs money, but harms nothing
+                self._call("abort_multipart_upload", path, Key=key, UploadId=upload)
+            raise
+
+    def copy(self, source: Store, source_path: str, path: str) -> None:
+        here = isinstance(source, S3Store) and source._endpoint == self._endpoint
+        if here and source.stat(source_path).size <= _MAX_COPY_BYTES:
+            assert isinstance(source, S3Store)
+            origin = {"Bucket": source.bucket, "Key": source._key(source_path)}
+            self._call("copy_object", path, Key=self._key(path), CopySource=origin)
+            return
+        with tempfile.TemporaryDirectory(prefix="j2v-copy-") as folder:
+            local, sha = os.path.join(folder, "file"), hashlib.sha256()
+            with source.open(source_path) as read, open(local, "wb") as file:
+                while block := read.read(1 << 20):
+                    sha.update(block)
+                    file.write(block)
+            self.upload(local, path, sha256=sha.hexdigest())
+
     def delete(self, path: str) -> None:
         self._call("delete_object", path, Key=self._key(path))
+
+    def local_path(self, path: str = "") -> None:
+        return None
+
+    def now(self) -> float:
+        reply = self._call("list_objects_v2", "", MaxKeys=1, Prefix=self.prefix)
+        date = reply["ResponseMetadata"]["HTTPHeaders"]["date"]
+        return parsedate_to_datetime(date).timestamp()
+
+    def polars_options(self) -> dict[str, Any]:
+        """``storage_options`` with which polars reads this bucket."""
+        options = self._options
+        found: dict[str, Any] = {"aws_region": self._region, "max_retries": int(options.get("max_attempts", 5))}
+        if self._endpoint:
+            found["aws_endpoint_url"] = self._endpoint
+            found["aws_allow_http"] = str(self._endpoint.startswith("http://")).lower()
+        if options.get("anon"):
+            found["aws_skip_signature"] = "true"
+        for ours, theirs in _POLARS_KEYS.items():
+            if options.get(ours):
+                found[theirs] = options[ours]
+        return found
 
 
 def _status(error: BaseException | None) -> int | None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Tests are imported by path (importlib mode). Appended: the folders' own `conftest` stay the first of that name.
+sys.path.append(str(Path(__file__).parent))
+
+import s3_server  # type: ignore[import-not-found]
 
 DATA = Path(__file__).parent / "data"
 
@@ -47,6 +53,13 @@ def _agree(ours: Any, theirs: Any, where: str) -> int:
     assert type(ours) is type(theirs), f"{where}: {ours!r} is not {theirs!r}"
     assert ours == theirs, f"{where}: {ours!r} is not {theirs!r}"
     return 0
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real S3 server with two identities: an `s3_server.Server`; started once, by the first test that asks."""
+    with s3_server.serve(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True, scope="session")

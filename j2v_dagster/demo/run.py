@@ -21,7 +21,7 @@ from typing import Any
 
 from j2v_dagster.demo import report
 from j2v_dagster.demo.model import Settings, train_model
-from j2v_dagster.demo.runs import is_done, open_instance, predict_days, prime_sensor
+from j2v_dagster.demo.runs import is_done, open_instance, predict_days
 from j2v_dagster.demo.shards import days_between, read_days, write_missing
 from j2v_dagster.execution import checkpoint_sha256
 
@@ -51,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             note(f"{kept} of {len(predict)} days are predicted from these shards with this checkpoint already")
         if todo:
             predict_days(data, progress(todo, "predict", "day"), instance)
-        prime_sensor(data, predict, instance)
         results = [report.read_result(data, str(day), instance) for day in predict]
     print_report(data, results, train, predict, settings.threads)
     print(f"\nAll of it took {time.monotonic() - started:.0f} s. See it in the Dagster UI: make ui")

@@ -1,12 +1,10 @@
-"""The demo's Dagster side: a persistent instance, one run a day, and a sensor that knows which days are done."""
+"""The demo's Dagster side: a persistent instance, and one run a day."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     import dagster as dg
 
 DATA_VARIABLE = "J2V_DEMO_DATA"  # demo/defs.yaml reads it
-SENSOR = "flights_shards"
-WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
 
 
 class DemoRunFailed(RuntimeError):
@@ -85,32 +81,6 @@ def is_done(data: Path, day: date) -> bool:
         and Snapshot.from_json(sealed.manifest.snapshot).digest == shards.digest
         and count_rows(data / "warehouse.duckdb", str(day)) == sealed.manifest.rows
     )
-
-
-def prime_sensor(data: Path, days: Sequence[date], instance: dg.DagsterInstance) -> None:
-    """Let the sensor know the days that are done, before it is switched on for the first time: else it would begin by
-    asking for all of them again."""
-    from dagster._core.definitions.run_request import InstigatorType
-
-    known = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
-    if any(state.instigator_name == SENSOR for state in known) or not WORKSPACE.exists():
-        return
-    command = [
-        sys.executable, "-m", "dagster", "sensor", "cursor", SENSOR, "--set", sensor_cursor(data, days),
-        "-w", str(WORKSPACE),
-    ]  # fmt: skip
-    subprocess.run(command, cwd=WORKSPACE.parent, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def sensor_cursor(data: Path, days: Sequence[date]) -> str:
-    """The sensor's cursor once it has seen the shards of ``days`` as they are."""
-    from j2v_dagster.sensors import Cursor
-    from j2v_dagster.shards import ShardSource, list_folders
-    from json2vec.stores import open_store
-
-    source, names = ShardSource(inputs=str(data / "shards")), {f"dt={day}" for day in days}
-    folders = list_folders(source, open_store(source.inputs))
-    return Cursor({folder.name: folder.digest[:16] for folder in folders if folder.name in names}).dumps()
 
 
 def _message(error: Any) -> str:

@@ -40,7 +40,7 @@ _POLL_S = 0.1
 
 
 def commit_predictions(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Store,
     plan: Plan,
     *,
     attempt: str | None = None,

@@ -1,7 +1,7 @@
 """`RankFiles`: one rank's Parquet files, written so that a file under its final name is whole and on disk.
 
-Order: ``*.tmp`` -> flush, fsync, close -> rename -> fsync the folder; then the segment's line in the journal; the
-marker ``rank-N.json`` last of all. Works without Lightning and without torch.
+Order: ``*.tmp`` -> flush, fsync, close -> rename, fsync of the folder (in an object store: upload, with its SHA-256);
+then the segment's line in the journal; the marker ``rank-N.json`` last of all. Works without Lightning and torch.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +38,7 @@ from json2vec.rank_files.manifest import (
 )
 from json2vec.rank_files.rejected import check_rejected, is_quarantined
 from json2vec.row_hash import ROW_HASH
-from json2vec.stores import LocalStore, sync_folder
+from json2vec.stores import Store, open_store
 
 if TYPE_CHECKING:
     from json2vec.data.plan import Plan
@@ -50,8 +52,8 @@ _TEXT = {one.id for one in (pa.string(), pa.large_string(), pa.string_view(), pa
 class _OpenFile:
     """One Parquet file on its way from ``*.tmp`` to its name. Batches are buffered and written as whole row groups."""
 
-    def __init__(self, folder: Path, name: str, schema: pa.Schema, flush_every: int | None) -> None:
-        self.folder, self.name, self.schema = folder, name, schema
+    def __init__(self, store: Store, folder: Path, name: str, schema: pa.Schema, flush_every: int | None) -> None:
+        self.store, self.name, self.schema = store, name, schema
         self.temporary = folder / f"{name}.tmp"
         self.rows = self.input_rows = 0
         self.spans: list[Span] = []
@@ -85,7 +87,6 @@ class _OpenFile:
 
     def seal(self, footer: Footer) -> SealedFile:
         self.flush()
-        target = self.folder / self.name
         with _disk(self.temporary):
             self._writer.add_key_value_metadata({FOOTER_KEY.decode(): footer.dumps().decode()})
             self._writer.close()
@@ -93,8 +94,7 @@ class _OpenFile:
                 os.fsync(file.fileno())
                 size = os.fstat(file.fileno()).st_size
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.replace(self.temporary, target)
-            sync_folder(self.folder)
+            self.store.upload(self.temporary, self.name, sha256=digest)
         return SealedFile(path=self.name, rows=self.rows, bytes=size, sha256=digest, segment=footer.segment,
                           spans=merge_spans(self.spans), attempt=footer.attempt, reused=self.reused)  # fmt: skip
 
@@ -109,7 +109,8 @@ class RankFiles:
     """Streams one rank's rows into its sealed files and ends with its marker.
 
     Args:
-        path: the prediction folder, local; made where it is missing.
+        path: the prediction folder, local (made where it is missing) or ``s3://``. In an object store a file appears
+            when it is sealed; until then it lies in ``scratch``.
         plan: whose ``share(rank)`` decides the names: ``rank-R.parquet``, or ``rank-R.K.parquet`` where the share has
             more than ``segment_rows`` rows.
         rank: global rank, 0 <= rank < plan.world_size.
@@ -122,14 +123,17 @@ class RankFiles:
         settings: digest of `resume.settings_digest`; with it, every sealed segment is noted in the rank's journal, so
             that a later attempt can adopt it.
         max_rejected: share (float) or number (int) of the snapshot's rows that may be quarantined; None sets no limit.
+        storage_options: for the object store's client.
+        scratch: local folder for open files where ``path`` is in an object store; default: the system's for temporary
+            files. It needs room for one segment a rank.
 
     Raises:
-        StoreError: the disk refused; the message names the file.
+        StoreError: the disk or the store refused; the message names the file.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Store,
         *,
         plan: Plan,
         rank: int,
@@ -140,8 +144,12 @@ class RankFiles:
         flush_every_n_batches: int | None = None,
         settings: str | None = None,
         max_rejected: float | None = None,
+        storage_options: dict[str, Any] | None = None,
+        scratch: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.folder = Path(path)
+        self.store = open_store(path, storage_options)
+        local = self.store.local_path()
+        self._made_scratch = local is None
         self.plan, self.rank, self.attempt, self.schema = plan, rank, attempt, schema
         self.segment_rows, self.flush_every = segment_rows, flush_every_n_batches
         self.share = merge_spans(plan.share(rank))
@@ -159,9 +167,15 @@ class RankFiles:
         self._segment = 0
         self._file: _OpenFile | None = None
         self._rejected: _OpenFile | None = None
-        with _disk(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._journal = Journal(self.folder, rank) if settings is not None else None
+        with _disk(local or scratch or tempfile.gettempdir()):
+            if local is None:
+                if scratch is not None:
+                    os.makedirs(scratch, exist_ok=True)
+                self.folder = Path(tempfile.mkdtemp(prefix=f"j2v-rank-{rank}-", dir=scratch))
+            else:
+                self.folder = local
+                self.folder.mkdir(parents=True, exist_ok=True)
+            self._journal = Journal(self.store, rank) if settings is not None else None
 
     @property
     def rows(self) -> int:
@@ -234,7 +248,7 @@ class RankFiles:
         self._segment += 1
         if self._journal is not None and file.spans:
             assert self._settings is not None
-            with _disk(self._journal.path):
+            with _disk(self._journal.uri):
                 self._journal.append(Segment(
                     attempt=self.attempt, rank=self.rank, world_size=self.plan.world_size, row_hash=ROW_HASH,
                     settings=self._settings, file=file, rejected=rejected, quarantined=self._segment_quarantined,
@@ -265,7 +279,8 @@ class RankFiles:
             rejected=tuple(self.sealed_rejected),
             started=self._started, finished=datetime.now(UTC), batches=self.batches,
         )  # fmt: skip
-        LocalStore(self.folder).write(marker_name(self.rank), marker.dumps())
+        self.store.write(marker_name(self.rank), marker.dumps())
+        self._clear_scratch()
         return marker
 
     def abort(self) -> None:
@@ -274,15 +289,20 @@ class RankFiles:
             if file is not None:
                 file.abort()
         self._file = self._rejected = None
+        self._clear_scratch()
+
+    def _clear_scratch(self) -> None:
+        if self._made_scratch:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _open(self) -> _OpenFile:
         name = rows_name(self.rank, self._segment, segmented=self.segmented)
-        return _OpenFile(self.folder, name, self.schema, self.flush_every)
+        return _OpenFile(self.store, self.folder, name, self.schema, self.flush_every)
 
     def _reject(self, rejected: RejectedRows) -> None:
         if self._rejected is None:
             name = rejected_name(self.rank, self._segment, segmented=self.segmented)
-            self._rejected = _OpenFile(self.folder, name, REJECTED_SCHEMA, None)
+            self._rejected = _OpenFile(self.store, self.folder, name, REJECTED_SCHEMA, None)
         columns = [rejected.file, rejected.row, rejected.reason, rejected.raw]
         batch = pa.RecordBatch.from_arrays(columns, schema=REJECTED_SCHEMA)
         self._rejected.write(batch)
@@ -332,10 +352,12 @@ def _text_paths(kind: pa.DataType, path: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def _disk(path: str | os.PathLike[str]) -> Iterator[None]:
     """Name the file in an error of the disk; a schema that Parquet refuses is no error of the disk."""
     try:
         yield
+    except StoreError:
+        raise
     except OSError as exc:
         raise StoreError(
             f"cannot write {path}: {exc}. Nothing of it counts as written. Remedy: make room or fix permissions, then "

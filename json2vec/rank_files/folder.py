@@ -7,12 +7,11 @@ import os
 import secrets
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from json2vec.errors import Json2VecError, StoreError
 from json2vec.rank_files.manifest import MANIFEST_NAME, NO_RANK, journal_rank, parse_name
-from json2vec.stores import sync_folder
+from json2vec.stores import Store, open_store, sync_folder
 
 _ELASTIC = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
 _used: Counter[str] = Counter()
@@ -45,13 +44,13 @@ def shared_attempt(path: str | os.PathLike[str], rank: int, world_size: int, tra
     parts = [os.environ.get(name, "") for name in _ELASTIC]
     if os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE"):
         parts.append(str(os.getppid()))  # one node: the ranks are children of one torchrun
-    parts.append(os.path.abspath(path))
+    parts.append(str(path) if "://" in str(path) else os.path.abspath(path))
     key = "\n".join(parts)
     _used[key] += 1
     return "torchrun-" + hashlib.sha256(f"{key}\n{_used[key]}".encode()).hexdigest()[:16]
 
 
-def reset_folder(path: str | os.PathLike[str], *, rank: int, world_size: int) -> None:
+def reset_folder(path: str | os.PathLike[str] | Store, *, rank: int, world_size: int) -> None:
     """Remove what earlier attempts left, the manifest first: from then on no reader takes the folder for complete.
 
     Every rank calls this before its first row. It removes the rank's own leftovers, and rank 0 also those of ranks that
@@ -62,15 +61,20 @@ def reset_folder(path: str | os.PathLike[str], *, rank: int, world_size: int) ->
     Raises:
         StoreError: ``path`` is a file.
     """
-    folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file; expected a folder for predictions. Remedy: choose another path")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST_NAME).unlink(missing_ok=True)
-    sync_folder(folder)
-    for file in sorted(folder.iterdir(), key=lambda one: one.suffix != ".json"):  # markers before the files they name
-        name = parse_name(file.name)
-        owner = name.rank if name is not None else journal_rank(file.name)
+    store = open_store(path)
+    folder = store.local_path()
+    if folder is not None:
+        if folder.exists() and not folder.is_dir():
+            raise StoreError(f"{folder} is a file; expected a folder for predictions. Remedy: choose another path")
+        folder.mkdir(parents=True, exist_ok=True)
+    store.delete(MANIFEST_NAME)
+    if folder is not None:
+        sync_folder(folder)
+    names = [entry.path for entry in store.list() if "/" not in entry.path]
+    for file in sorted(names, key=lambda one: not one.endswith(".json")):  # markers before the files they name
+        name = parse_name(file)
+        owner = name.rank if name is not None else journal_rank(file)
         if owner is not None and (owner == rank or (rank == 0 and (owner >= world_size or owner == NO_RANK))):
-            file.unlink(missing_ok=True)
-    sync_folder(folder)
+            store.delete(file)
+    if folder is not None:
+        sync_folder(folder)

@@ -242,7 +242,7 @@ def read_manifest(store_or_path: Store | str | os.PathLike[str]) -> Manifest:
     Raises:
         IncompletePredictions: there is none, or it is malformed.
     """
-    store = open_store(store_or_path) if isinstance(store_or_path, str | os.PathLike) else store_or_path
+    store = open_store(store_or_path)
     try:
         data = store.read(MANIFEST_NAME)
     except (FileNotFoundError, NotADirectoryError):

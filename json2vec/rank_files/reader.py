@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def read_predictions(path: str | os.PathLike[str], *, storage_options: dict[str, Any] | None = None) -> pl.LazyFrame:
+def read_predictions(
+    path: str | os.PathLike[str] | Store, *, storage_options: dict[str, Any] | None = None
+) -> pl.LazyFrame:
     """A lazy frame over the rank files of a committed folder, in the order of ranks and segments.
 
     Presence and sizes are checked now; contents are not (`verify_predictions` does that).
@@ -34,14 +36,14 @@ def read_predictions(path: str | os.PathLike[str], *, storage_options: dict[str,
     """
     import polars as pl
 
-    text = os.fspath(path)
-    if text.endswith(".parquet") and not os.path.isdir(text):
-        _refuse_single(text, storage_options)
     store = open_store(path, storage_options)
+    if store.root.endswith(".parquet") and not os.path.isdir(store.root):
+        _refuse_single(store.root, storage_options)
     manifest = read_manifest(store)
     check_files(store, manifest)
     files = [store.uri(file.path) for file in manifest.files]
-    return pl.scan_parquet(files, glob=False, hive_partitioning=False)
+    options = getattr(store, "polars_options", dict)()
+    return pl.scan_parquet(files, glob=False, hive_partitioning=False, storage_options=options or None)
 
 
 def check_files(store: Store, manifest: Manifest) -> None:

@@ -13,7 +13,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from json2vec.rank_files.commit import file_problem, library_versions
 from json2vec.rank_files.journal import read_segments, write_adopted
 from json2vec.rank_files.manifest import SealedFile, Segment, Span, adopted_name, merge_spans, parse_name
 from json2vec.row_hash import ROW_HASH
-from json2vec.stores import LocalStore, file_sha256, sync_folder
+from json2vec.stores import Store, file_sha256, open_store, stored_sha256
 
 _REPEATED = "has rows that are there already"
 _HASHERS = 4  # threads that compare SHA-256; hashlib lets go of the interpreter's lock
@@ -35,7 +34,7 @@ _HASHERS = 4  # threads that compare SHA-256; hashlib lets go of the interpreter
 class Found:
     """A segment that an earlier attempt sealed in ``folder``."""
 
-    folder: Path
+    folder: Store
     segment: Segment
 
 
@@ -89,12 +88,12 @@ def _code_sha256(module: str) -> str:
     return sha.hexdigest()
 
 
-def find_segments(folders: Iterable[str | os.PathLike[str]]) -> list[Found]:
+def find_segments(folders: Iterable[str | os.PathLike[str] | Store]) -> list[Found]:
     """The sealed and adopted segments of attempts, in the order of ``folders``."""
     found = []
-    for folder in folders:
+    for folder in map(open_store, folders):
         with contextlib.suppress(IncompletePredictions):  # a malformed list of adopted segments says nothing
-            found += [Found(Path(folder), segment) for segment in read_segments(folder)]
+            found += [Found(folder, segment) for segment in read_segments(folder)]
     return found
 
 
@@ -162,8 +161,8 @@ def remaining(rows: int, spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def resume(
-    folder: str | os.PathLike[str],
-    earlier: Sequence[str | os.PathLike[str]],
+    folder: str | os.PathLike[str] | Store,
+    earlier: Sequence[str | os.PathLike[str] | Store],
     *,
     rows: int,
     snapshot: str,
@@ -172,11 +171,11 @@ def resume(
 ) -> Resume:
     """Adopt into ``folder`` what the attempts in ``earlier`` sealed, and tell what is left.
 
-    Files are linked, or copied where the disk cannot link; then their size, SHA-256 and footer are compared. What does
-    not fit is not adopted: its rows are predicted again.
+    Files are linked, or copied where the store cannot link (on S3 the server copies: nothing is sent again); then their
+    size, SHA-256 and footer are compared. What does not fit is not adopted: its rows are predicted again.
 
     Args:
-        folder: of the new attempt, local. earlier: folders of attempts, the newest first.
+        folder: of the new attempt. earlier: folders of attempts, the newest first.
         rows: input rows in all. snapshot, settings, quarantine: see `choose_segments`.
     """
     chosen, others = choose_segments(
@@ -184,53 +183,39 @@ def resume(
     )
     others.pop(_REPEATED, None)  # two attempts may well hold the same segment
     refused = [f"{count} segments not adopted: each {why}" for why, count in others.items()]
+    store = open_store(folder)
     with ThreadPoolExecutor(_HASHERS, "json2vec-adopt") as pool:
-        results = list(pool.map(lambda pair: _adopt(Path(folder), *pair), enumerate(chosen)))
+        results = list(pool.map(lambda pair: _adopt(store, *pair), enumerate(chosen)))
     adopted = tuple(one for one in results if isinstance(one, Segment))
     refused += [one for one in results if isinstance(one, str)]
     if adopted:
-        sync_folder(folder)
-        write_adopted(folder, adopted)
+        write_adopted(store, adopted)
     left = remaining(rows, (span for segment in adopted for span in segment.file.spans))
     return Resume(adopted, left, tuple(refused))
 
 
-def _adopt(folder: Path, number: int, found: Found) -> Segment | str:
+def _adopt(folder: Store, number: int, found: Found) -> Segment | str:
     """The segment under its new names, or why it cannot be adopted."""
     segment = found.segment
     files = {"file": segment.file, "rejected": segment.rejected}
-    made: list[Path] = []
+    made: list[str] = []
     try:
         for part, file in files.items():
             if file is None:
                 continue
             if parse_name(file.path) is None:  # a journal cannot make us touch files elsewhere
                 raise OSError(f"{file.path!r} is no name of a rank file")
-            made.append(folder / adopted_name(number, rejected=part == "rejected"))
-            _link(found.folder / file.path, made[-1])
-            files[part] = SealedFile(**{**dict(file), "path": made[-1].name})
+            made.append(adopted_name(number, rejected=part == "rejected"))
+            folder.copy(found.folder, file.path, made[-1])
+            files[part] = SealedFile(**{**dict(file), "path": made[-1]})
             # Compared after linking: whatever happens to the old name now, these are the bytes we hold.
-            why = file_problem(LocalStore(folder), files[part], segment)  # type: ignore[arg-type]
-            if why is None and file_sha256(made[-1]) != file.sha256:
+            why = file_problem(folder, files[part], segment)  # type: ignore[arg-type]
+            if why is None and stored_sha256(folder, made[-1]) != file.sha256:
                 why = f"does not have SHA-256 {file.sha256}"
             if why is not None:
                 raise OSError(why)
     except OSError as exc:
         for path in made:
-            path.unlink(missing_ok=True)
-        return f"{found.folder / segment.file.path} not adopted, its rows are predicted again: {exc}"
+            folder.delete(path)
+        return f"{found.folder.uri(segment.file.path)} not adopted, its rows are predicted again: {exc}"
     return Segment.model_validate({**dict(segment), **files})
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file that never changes, or a copy where the disks differ."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        temporary = target.with_name(f"{target.name}.tmp")
-        shutil.copyfile(source, temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)

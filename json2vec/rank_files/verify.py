@@ -6,7 +6,6 @@ without torch, except `replay` and a model given as a path.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import time
@@ -30,7 +29,7 @@ from json2vec.rank_files.layout import REJECTED_SCHEMA, SOURCE_STORED, schema_di
 from json2vec.rank_files.manifest import Manifest, RankedFile, marker_name, parse_name, read_manifest
 from json2vec.rank_files.reader import read_snapshot
 from json2vec.rank_files.values import ValueCheck
-from json2vec.stores import Store, open_store
+from json2vec.stores import Store, open_store, stored_sha256
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,7 +41,7 @@ BATCH_ROWS = 65_536
 
 
 def verify_predictions(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Store,
     *,
     inputs: str | os.PathLike[str] | pl.DataFrame | pl.LazyFrame | pa.Table | None = None,
     model: Model | str | os.PathLike[str] | None = None,
@@ -184,7 +183,7 @@ class _Verification:
             size = self.store.stat(file.path).size
             if size != file.bytes:
                 return f"has {size} bytes, expected {file.bytes}"
-            digest = _sha256(self.store, file.path)
+            digest = stored_sha256(self.store, file.path)
         except FileNotFoundError:
             return "is missing"
         except OSError as exc:
@@ -326,16 +325,6 @@ def _frame(inputs: Any) -> pa.Table:
     from json2vec.data.snapshot import frame_table
 
     return frame_table(inputs)
-
-
-def _sha256(store: Store, path: str) -> str:
-    # One buffer for the whole file: a fresh block a read costs more page faults than the hash costs time.
-    digest, buffer = hashlib.sha256(), bytearray(1 << 18)
-    view = memoryview(buffer)
-    with store.open(path) as file:
-        while size := file.readinto(buffer):  # type: ignore[attr-defined]
-            digest.update(view[:size])
-    return digest.hexdigest()
 
 
 def _own_files(store: Store) -> Iterator[str]:

@@ -6,7 +6,6 @@ import copy
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -29,6 +28,7 @@ from json2vec.rank_files.postprocess import postprocessed
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
 from json2vec.rank_files.reuse import merged
 from json2vec.ranks import rank_and_world
+from json2vec.stores import open_store
 
 
 class _Item(NamedTuple):
@@ -41,7 +41,8 @@ class Writer(BasePredictionWriter):
     """Writes predictions beside the rows they were made of: one Parquet file a rank, and a manifest at the very end.
 
     Args:
-        path: the prediction folder. A plain writer owns it: what earlier predictions left there is removed first.
+        path: the prediction folder, local or ``s3://``. A plain writer owns it: what earlier predictions left there is
+            removed first.
         flush_every_n_batches: batches in a Parquet row group; default: row groups of about 65,536 rows.
         postprocessor: ``(context, predictions) -> dict`` of row-aligned lists, keyed by address; None keeps
             ``predictions`` as they are, possibly changed in place. ``context`` has the keys ``"input"``, ``"batch"``,
@@ -60,6 +61,8 @@ class Writer(BasePredictionWriter):
             count.
         settings_digest: digest of all that can change a prediction (`json2vec.rank_files.resume.settings_digest`); with
             it every sealed segment is noted in ``rank-N.segments.jsonl``, for a later attempt to adopt.
+        storage_options: for the object store's client.
+        scratch: local folder for files that are not uploaded yet; default: the system's for temporary files.
 
     Attributes:
         marker, manifest: of the last prediction; the manifest on global rank 0 only.
@@ -83,6 +86,8 @@ class Writer(BasePredictionWriter):
         commit_timeout_s: float = 600.0,
         max_rejected: float = MAX_REJECTED,
         settings_digest: str | None = None,
+        storage_options: dict[str, Any] | None = None,
+        scratch: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(write_interval="batch")
         for name, value in (("flush_every_n_batches", flush_every_n_batches), ("segment_rows", segment_rows)):
@@ -94,7 +99,7 @@ class Writer(BasePredictionWriter):
         made = as_postprocessor(postprocessor)
         if schema is not None and made is None:
             raise ValueError("schema= describes what a postprocessor returns; there is no postprocessor")
-        self.path = Path(path)
+        self.store, self.scratch = open_store(path, storage_options), scratch
         self.flush_every_n_batches, self.segment_rows = flush_every_n_batches, segment_rows
         self.postprocessor, self.inputs, self.reconstruct = made, inputs, tuple(reconstruct)
         self.commit, self.attempt, self.commit_timeout_s = commit, attempt, commit_timeout_s
@@ -116,18 +121,18 @@ class Writer(BasePredictionWriter):
         warnings.filterwarnings("ignore", "Couldn't infer the batch indices")
         self.marker = self.manifest = None
         rank, world_size = rank_and_world(trainer)
-        attempt = self.attempt or shared_attempt(self.path, rank, world_size, trainer)
+        attempt = self.attempt or shared_attempt(self.store.root, rank, world_size, trainer)
         plan = _plan(trainer, world_size)
         if self.commit:
-            reset_folder(self.path, rank=rank, world_size=world_size)
+            reset_folder(self.store, rank=rank, world_size=world_size)
         self._reconstruct_before, self._reconstruct = pl_module.reconstruct, self.reconstruct or pl_module.reconstruct
         pl_module.reconstruct = self._reconstruct
         self._predictions = self._predictions_type(trainer, pl_module, plan)
         schema = rank_schema(plan.snapshot.schema, self._predictions, self.inputs)
         self._files = RankFiles(
-            self.path, plan=plan, rank=rank, attempt=attempt, model_fingerprint=pl_module.fingerprint(), schema=schema,
+            self.store, plan=plan, rank=rank, attempt=attempt, model_fingerprint=pl_module.fingerprint(), schema=schema,
             segment_rows=self.segment_rows, flush_every_n_batches=self.flush_every_n_batches,
-            settings=self.settings_digest, max_rejected=self.max_rejected,
+            settings=self.settings_digest, max_rejected=self.max_rejected, scratch=self.scratch,
         )  # fmt: skip
         self._background = Background(self._write, name=f"writer of rank {rank}")
 
@@ -167,7 +172,7 @@ class Writer(BasePredictionWriter):
             raise
         if self.commit and files.rank == 0:
             self.manifest = commit_predictions(
-                self.path, files.plan, attempt=files.attempt, wait_s=self.commit_timeout_s,
+                self.store, files.plan, attempt=files.attempt, wait_s=self.commit_timeout_s,
                 settings=self._settings(trainer, pl_module), max_rejected=self.max_rejected,
             )  # fmt: skip
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from j2v_dagster.attempts import Attempt
-from j2v_dagster.execution import RanksFailed, run_ranks
+from j2v_dagster.execution import Launch, RanksFailed, run_ranks
 from j2v_dagster.launchers.supervise import descendants, failed_ranks
 from j2v_dagster.launchers.torchrun import TorchrunLauncher
 
@@ -158,7 +158,7 @@ def run(attempt: Attempt, *, timeout: float = 60.0) -> list[str]:
     log = logging.Logger("test")
     log.addHandler(handler := logging.Handler())
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
-    run_ranks(launcher(), attempt, ranks=2, rank_timeout_s=timeout, log=log)
+    run_ranks(launcher(), Launch.of(attempt), ranks=2, rank_timeout_s=timeout, log=log)
     return messages
 
 

@@ -1,7 +1,8 @@
-"""A real S3 server on loopback, with two identities."""
+"""A real S3 server on loopback (seaweedfs), with two identities: one may do everything, one may read and list only."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -10,10 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from json2vec.s3 import S3Store
 
@@ -55,9 +55,9 @@ def _free_ports(count: int) -> list[int]:
     raise RuntimeError("no free ports")
 
 
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("s3")
+@contextmanager
+def serve(folder: Path) -> Iterator[Server]:
+    """A server that keeps its data and its log in ``folder``, until the block ends."""
     config = folder / "s3.json"
     actions = {"admin": ["Admin", "Read", "Write", "List", "Tagging"], "reader": ["Read", "List"]}
     config.write_text(
@@ -86,11 +86,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
     server = Server(f"http://127.0.0.1:{s3_port}")
     try:
-        deadline = time.monotonic() + 60
-        while True:
+        deadline = time.monotonic() + 120
+        for attempt in itertools.count():
             try:
-                store = S3Store("s3://ready", server.options(connect_timeout_s=1, read_timeout_s=5, max_attempts=1))
-                store._client.call_s3("create_bucket", Bucket="ready")
+                # A bucket of its own each time: the server may have made one and not been able to fill it yet.
+                bucket = f"ready-{attempt}"
+                store = S3Store(f"s3://{bucket}", server.options(connect_timeout_s=1, read_timeout_s=5, max_attempts=1))
+                store._client.call_s3("create_bucket", Bucket=bucket)
                 store.write("probe", b"x")
                 assert store.read("probe") == b"x"
                 break
