@@ -17,6 +17,7 @@ from j2v_dagster.backfill import STEPS, build_single_run
 from j2v_dagster.checks import build_check_specs
 from j2v_dagster.steps import Pipeline, Result
 from j2v_dagster.translator import Role
+from j2v_dagster.warehouse.columns import ColumnPath
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,11 @@ def _options(pipeline: Pipeline, behaviour: Behaviour, role: Role) -> dict[str, 
             "code_version": settings_digest(pipeline.job),
             **behaviour.predict,
         },
-        "predictions": {"deps": [pipeline.key("prediction_rank_files")], **behaviour.load},
+        "predictions": {
+            "deps": [pipeline.key("prediction_rank_files")],
+            "code_version": columns_digest(pipeline.columns, pipeline.partition_column),
+            **behaviour.load,
+        },
     }
     return {
         "key": pipeline.key(role),
@@ -114,5 +119,16 @@ def settings_digest(job: Mapping[str, Any]) -> str:
     """A short digest of the settings that can change what is predicted: the rank files' code version. The checkpoint's
     and the shards' versions come from their own assets."""
     kept = ("precision", "preprocessor", "postprocessor", "inputs", "reconstruct", "on_bad_row")
-    text = json.dumps({name: job[name] for name in kept}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return _short_digest({name: job[name] for name in kept})
+
+
+def columns_digest(columns: Mapping[str, ColumnPath], partition_column: str) -> str | None:
+    """A short digest of the table's columns: its code version. None where a column differs from run to run: then each
+    load is a new version."""
+    if any(path.parts in (("manifest", "attempt"), ("manifest", "created")) for path in columns.values()):
+        return None
+    return _short_digest({partition_column: "", **{name: path.text for name, path in columns.items()}})
+
+
+def _short_digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

@@ -6,6 +6,7 @@ one materialization a step and `j2v_dagster.backfill` as one event a partition.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from j2v_dagster.attempts import (
     write_verdict,
 )
 from j2v_dagster.checks import check_results, incomplete_results, rejected_result
+from j2v_dagster.contract import ContractOptions, contract_metadata
 from j2v_dagster.execution import (
     Launch,
     check_free_space,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from json2vec.contract import Outcome
     from json2vec.predict import PredictJob
     from json2vec.rank_files.resume import Resume
 
@@ -79,6 +82,7 @@ class Prepared:
     snapshot: Snapshot
     resumed: Resume
     model: Mapping[str, Any]  # the checkpoint's plain values
+    compared: Outcome | None  # of the contract
     lease: Lease | None
 
 
@@ -103,8 +107,9 @@ class Pipeline:
     launcher: Launcher
     translator: PredictionTranslator
     resume: bool = True
-    incremental: bool = False
     scratch: str | None = None
+    contract: ContractOptions = field(default_factory=ContractOptions)
+    incremental: bool = False
     job: dict[str, Any] = field(default_factory=dict)
 
     def key(self, role: Role) -> dg.AssetKey:
@@ -183,6 +188,10 @@ class Pipeline:
         checkpoint = self.local_checkpoint()
         digest = checkpoint_sha256(checkpoint)
         model = load_checkpoint(checkpoint)  # plain values and tensors; refuses a truncated or foreign file
+        compared = self.contract.compare(
+            model, snapshot, self.source.store(partition), self.job, log=log,
+            what=f"pipeline {self.name!r}, partition {partition!r}",
+        )  # fmt: skip
         earlier = output.resumable() if self.resume else []
         stored = reusable(output, log=log) if self.incremental else None
         attempt = output.create(run_id)
@@ -198,8 +207,8 @@ class Pipeline:
             snapshot=snapshot.to_json(),
             intervals=[(0, snapshot.rows)],
             world_size=self.ranks,
-            reuse=None if stored is None else stored.attempt.uri,
             scratch=str(self.scratch or default_scratch()),
+            reuse=None if stored is None else stored.attempt.uri,
             **self.job,
         )
         job, resumed = resume_attempt(attempt, job, earlier, snapshot, log=log)
@@ -208,7 +217,7 @@ class Pipeline:
             f"attempt {attempt.name}: {snapshot.rows - resumed.adopted_rows:,} rows of partition {partition} on "
             f"{self.ranks} ranks; logs: {attempt.log_folder}"
         )
-        return Prepared(partition, attempt, job, snapshot, resumed, model, lease)
+        return Prepared(partition, attempt, job, snapshot, resumed, model, compared, lease)
 
     def launch(self, launch: Launch, log: logging.Logger) -> None:
         """Start the ranks once and wait for their end; see `j2v_dagster.execution.run_ranks`."""
@@ -224,6 +233,7 @@ class Pipeline:
         seconds = max(max(row["seconds"] for row in ranks), 1e-9)
         schema = seal(attempt).schema()
         return Result(
+            data_version=predicted_version(prepared.job, snapshot),
             metadata={
                 "dagster/partition_row_count": manifest.rows,
                 "dagster/uri": attempt.uri,
@@ -244,6 +254,7 @@ class Pipeline:
                 "model": manifest.model,
                 "checkpoint_sha256": prepared.job.checkpoint_sha256,
                 "snapshot": snapshot.digest,
+                **contract_metadata(prepared.compared),
             },
         )
 
@@ -329,7 +340,10 @@ class Pipeline:
             results = list(check_results(report, asset=asset, require=self.require))
         verdicts = {str(result.check_name): result.passed for result in results}
         write_verdict(attempt, passed=all(verdicts.values()), checks=verdicts)
-        return [*results, rejected_result(attempt.store, asset=asset)]
+        drift = self.contract.drift_result(
+            self.local_checkpoint(), attempt.store, self.source.store(partition), self.job, asset=asset
+        )
+        return [*results, rejected_result(attempt.store, asset=asset), drift]
 
     def load(self, partition: str, run_id: str, log: logging.Logger) -> Result:
         """Compare the files with the manifest again, replace the table's partition, then move the pointer."""
@@ -380,6 +394,14 @@ class Pipeline:
             "created": manifest.created.isoformat(),
         }
         return project(self.columns, sealed.schema(), constants)
+
+
+def predicted_version(job: PredictJob, snapshot: Snapshot) -> str:
+    """The data version of rank files: equal where input, model, settings and code are. Predicting the same again makes
+    nothing downstream stale."""
+    from json2vec.predict import job_settings_digest
+
+    return hashlib.sha256(f"{snapshot.digest}:{job_settings_digest(job)}".encode()).hexdigest()
 
 
 def table_metadata(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:

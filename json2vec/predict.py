@@ -221,41 +221,6 @@ def run_job(job: PredictJob, *, model: Model | None = None, progress: Progress |
     return writer.marker
 
 
-def open_stored(job: PredictJob, dataset: PlannedDataset, postprocessor: Any, settings: str) -> pa.StructType:
-    """Let ``dataset`` reuse the predictions of ``job.reuse``, or print why it cannot.
-
-    Args:
-        dataset: of this rank, with the model. settings: of `job_settings_digest`.
-
-    Returns:
-        type of the ``predictions`` column before it is stored.
-    """
-    from json2vec.processors import as_postprocessor
-    from json2vec.rank_files.layout import stored_type
-    from json2vec.rank_files.reuse import Unusable, open_reuse
-    from json2vec.rank_files.writer import predictions_type
-
-    def say(text: str) -> None:
-        print(text, flush=True)
-
-    assert job.reuse is not None
-    model, made = dataset.model, as_postprocessor(postprocessor)
-    declared = pa.struct(list(made.schema)) if made is not None and made.schema is not None else None
-    before, model.reconstruct = model.reconstruct, tuple(job.reconstruct)  # as the writer sets it
-    try:
-        kind = predictions_type(made, declared, model, dataset.plan, dataset, job.reconstruct)
-    finally:
-        model.reconstruct = before
-    try:
-        dataset.stored = open_reuse(
-            open_store(job.reuse, job.storage_options), model=model.fingerprint(), settings=settings,
-            snapshot=dataset.plan.snapshot, predictions=stored_type(kind), log=say,
-        )  # fmt: skip
-    except Unusable as exc:
-        say(f"no stored prediction is reused, every row is predicted: {exc}")
-    return kind
-
-
 def run_jobs(jobs: Sequence[PredictJob]) -> list[int]:
     """Do several jobs, one after the other, with a model that is loaded once a checkpoint.
 
@@ -328,6 +293,41 @@ class Progress:
         rate = self.rows / max(now - (self._started or now), 1e-9)
         line = {"j2v": "progress", "rank": self.rank, "rows": self.rows, "of": self.of, "rows_per_s": round(rate, 1)}
         print(json.dumps(line), flush=True)
+
+
+def open_stored(job: PredictJob, dataset: PlannedDataset, postprocessor: Any, settings: str) -> pa.StructType:
+    """Let ``dataset`` reuse the predictions of ``job.reuse``, or print why it cannot.
+
+    Args:
+        dataset: of this rank, with the model. settings: of `job_settings_digest`.
+
+    Returns:
+        type of the ``predictions`` column before it is stored.
+    """
+    from json2vec.processors import as_postprocessor
+    from json2vec.rank_files.layout import stored_type
+    from json2vec.rank_files.reuse import Unusable, open_reuse
+    from json2vec.rank_files.writer import predictions_type
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    assert job.reuse is not None
+    model, made = dataset.model, as_postprocessor(postprocessor)
+    declared = pa.struct(list(made.schema)) if made is not None and made.schema is not None else None
+    before, model.reconstruct = model.reconstruct, tuple(job.reconstruct)  # as the writer sets it
+    try:
+        kind = predictions_type(made, declared, model, dataset.plan, dataset, job.reconstruct)
+    finally:
+        model.reconstruct = before
+    try:
+        dataset.stored = open_reuse(
+            open_store(job.reuse, job.storage_options), model=model.fingerprint(), settings=settings,
+            snapshot=dataset.plan.snapshot, predictions=stored_type(kind), log=say,
+        )  # fmt: skip
+    except Unusable as exc:
+        say(f"no stored prediction is reused, every row is predicted: {exc}")
+    return kind
 
 
 def progress_callback(progress: Progress) -> Any:

@@ -37,6 +37,12 @@ from json2vec.stores import LocalStore, Store
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
+@pytest.fixture(autouse=True)
+def _credentials(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+
+
 class Bucket:
     """A root of partitions on the server, and a sensor that watches it."""
 
@@ -49,7 +55,7 @@ class Bucket:
         settings = {"sensor_min_age_s": 0.0, "sensor_max_keys": 7, "sensor_max_partitions": 3} | options
         defs = build_prediction_pipeline(
             name="flights", inputs=self.root, checkpoint="m.ckpt", output="out", warehouse="w.duckdb", table="t",
-            columns={"id": "inputs.id"}, partitions={"kind": "dynamic"}, storage_options=s3.options(), **settings,
+            columns={"id": "inputs.id"}, partitions={"kind": "dynamic"}, storage_options=s3.public(), **settings,
         )  # fmt: skip
         (sensor,) = list(defs.sensors or ())
         assert isinstance(sensor, dg.SensorDefinition)
@@ -90,6 +96,14 @@ class Bucket:
         return {f"{partition_of(one.name)}:{one.version}" for one in listed if one.shards}
 
 
+@pytest.fixture
+def credentials(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the environment, as a pipeline wants them."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.options()["key"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.options()["secret"])
+
+
+@pytest.mark.usefixtures("credentials")
 def test_24_every_version_of_every_shard_is_asked_for_exactly_once(s3: Any) -> None:
     """New, late, overwritten and restored shards, two in one second, on a server with several of them in one folder;
     between them the cursor is lost, the daemon dies, a run fails, and ticks see a part of the folders only."""
@@ -144,6 +158,7 @@ def test_24_every_version_of_every_shard_is_asked_for_exactly_once(s3: Any) -> N
         assert set(instance.get_dynamic_partitions("flights")) == {*keys[:-1], "%2F"}
 
 
+@pytest.mark.usefixtures("credentials")
 def test_24_the_servers_clock_decides_how_old_a_shard_is(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this host's clock is ahead no shard is taken too early, and where it is behind none waits for hours."""
     clock = time.time
