@@ -33,7 +33,6 @@ import pyarrow.parquet as pq  # noqa: E402
 import stages  # noqa: E402
 import workload as workload_files  # noqa: E402
 
-from json2vec import model as model_module  # noqa: E402
 from json2vec.data.snapshot import snapshot_files  # noqa: E402
 from json2vec.predict import PredictJob, plan_job, run_job  # noqa: E402
 from json2vec.rank_files.closeness import far  # noqa: E402
@@ -70,15 +69,10 @@ def attempt(model: Any, checkpoint: Path, inputs: Path, output: Path, reuse: Pat
         snapshot=snapshot.to_json(), intervals=[(0, snapshot.rows)], world_size=1, threads=1,
         batch_size=model.batch_size, reuse=None if reuse is None else str(reuse),
     )  # fmt: skip
-    load = model_module.Model.load
-    model_module.Model.load = staticmethod(lambda *_, **__: model)  # type: ignore[method-assign]
-    try:
-        clock, cpu = time.perf_counter(), time.process_time()
-        with contextlib.redirect_stdout(io.StringIO()):
-            run_job(job)
-        seconds = time.perf_counter() - clock, time.process_time() - cpu
-    finally:
-        model_module.Model.load = load  # type: ignore[method-assign]
+    clock, cpu = time.perf_counter(), time.process_time()
+    with contextlib.redirect_stdout(io.StringIO()):
+        run_job(job, model=model)
+    seconds = time.perf_counter() - clock, time.process_time() - cpu
     return seconds, commit_predictions(output, plan_job(job), settings=job.settings())
 
 

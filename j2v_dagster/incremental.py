@@ -19,10 +19,7 @@ def reusable(output: PartitionOutput, *, log: logging.Logger) -> SealedAttempt |
         if current is None:
             log.info("incremental: nothing was loaded for this partition yet, every row is predicted")
             return None
-        found = [attempt for attempt in output.attempts() if attempt.name == current["attempt"]]
-        if not found:
-            raise IncompletePredictions(f"the current attempt {current['attempt']} is gone")
-        sealed = seal(found[0])
+        sealed = seal(output.attempt(current["attempt"]))
         require_verdict(sealed)
         if sealed.manifest_sha256 != current["manifest_sha256"]:
             raise IncompletePredictions(f"the manifest of the current attempt {sealed.attempt.name} was replaced")

@@ -314,9 +314,12 @@ def open_stored(job: PredictJob, dataset: PlannedDataset, postprocessor: Any, se
 
     assert job.reuse is not None
     model, made = dataset.model, as_postprocessor(postprocessor)
-    model.reconstruct = tuple(job.reconstruct)  # as the writer sets it; what a postprocessor gets depends on it
     declared = pa.struct(list(made.schema)) if made is not None and made.schema is not None else None
-    kind = predictions_type(made, declared, model, dataset.plan, dataset, job.reconstruct)
+    before, model.reconstruct = model.reconstruct, tuple(job.reconstruct)  # as the writer sets it
+    try:
+        kind = predictions_type(made, declared, model, dataset.plan, dataset, job.reconstruct)
+    finally:
+        model.reconstruct = before
     try:
         dataset.stored = open_reuse(
             open_store(job.reuse, job.storage_options), model=model.fingerprint(), settings=settings,

@@ -28,7 +28,7 @@ from json2vec.data.snapshot import Snapshot
 from json2vec.errors import Json2VecError
 from json2vec.rank_files.commit import file_problem
 from json2vec.rank_files.coverage import Locator
-from json2vec.rank_files.journal import ADOPTED_NAME
+from json2vec.rank_files.journal import read_adopted
 from json2vec.rank_files.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -39,7 +39,7 @@ from json2vec.rank_files.manifest import (
 )
 from json2vec.rank_files.reader import read_snapshot
 from json2vec.row_hash import ROW_HASH
-from json2vec.stores import Store
+from json2vec.stores import Store, stored_sha256
 
 MAX_ROWS = 100_000_000
 """Rows of an earlier attempt, beyond which nothing is reused: its hashes must fit into each rank's memory."""
@@ -125,10 +125,7 @@ def _segments(store: Store, manifest: Manifest) -> dict[str, Segment]:
         where = journal_name(rank)
         found += [parse_document(Segment, line, store.uri(where)) for line in store.read(where).splitlines()]
     if any(file.attempt != manifest.attempt for file in manifest.files):
-        import json
-
-        listed = json.loads(store.read(ADOPTED_NAME))["segments"]
-        found += [parse_document(Segment, json.dumps(one), store.uri(ADOPTED_NAME)) for one in listed]
+        found += read_adopted(store)
     return {segment.file.path: segment for segment in found}
 
 
@@ -372,9 +369,7 @@ class Reuse:
         if number in self._compared:
             return
         file = self._files[number]
-        with self._store.open(file.path) as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
-        if digest != file.sha256:
+        if (digest := stored_sha256(self._store, file.path)) != file.sha256:
             raise Unusable(f"its SHA-256 is {digest}, expected {file.sha256}")
         self._compared.add(number)
 

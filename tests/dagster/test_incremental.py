@@ -74,12 +74,13 @@ def test_unchanged_rows_take_their_stored_prediction(
     found = reusable(case.output, log=LOG)
     assert found is not None
     assert found.attempt == sealed.attempt
+    assert found.attempt.store.uri() == sealed.attempt.uri
     verdict = sealed.attempt.path / "_verified.json"
     verdict.rename(verdict.with_suffix(".kept"))
     assert reusable(case.output, log=LOG) is None
     assert "has not been checked" in caplog.text
     verdict.with_suffix(".kept").rename(verdict)
-    file = sealed.files[0]
+    file = sealed.attempt.path / sealed.manifest.files[0].path
     file.write_bytes(file.read_bytes()[:-1])
     assert reusable(case.output, log=LOG) is None
     assert f"{file.name}: it has" in caplog.text
