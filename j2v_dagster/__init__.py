@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from j2v_dagster.translator import PredictionTranslator
     from j2v_dagster.warehouse.base import Warehouse
     from j2v_dagster.warehouse.duckdb import DuckDBWarehouse
+    from j2v_dagster.warehouse.iceberg import IcebergWarehouse
 
 __all__ = [
     "DuckDBWarehouse",
+    "IcebergWarehouse",
     "Json2VecPredictions",
     "Launcher",
     "PredictionTranslator",
@@ -34,6 +36,7 @@ __all__ = [
 
 _HOMES = {
     "DuckDBWarehouse": "warehouse.duckdb",
+    "IcebergWarehouse": "warehouse.iceberg",
     "Json2VecPredictions": "component",
     "Launcher": "launchers.base",
     "PredictionTranslator": "translator",

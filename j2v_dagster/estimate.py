@@ -98,8 +98,9 @@ class Estimate:
         """One line."""
         many = f"{self.partitions} partitions, " if self.partitions > 1 else ""
         text = (
-            f"estimate: {many}{self.rows:,} rows in {self.shards:,} shards ({_bytes(self.input_bytes)}) on "
-            f"{self.ranks} {'rank' if self.ranks == 1 else 'ranks'}, up to {self.rank_rows:,} rows each; "
+            f"estimate: {many}{_count(self.rows, 'row')} in {_count(self.shards, 'shard')} "
+            f"({_bytes(self.input_bytes)}) on {_count(self.ranks, 'rank')}, up to {_count(self.rank_rows, 'row')} "
+            "each; "
         )
         if self.seconds is None or self.seconds_low is None or self.seconds_high is None:
             text += f"rank files up to about {_bytes(self.output_bytes)}; {self.basis}"
@@ -147,7 +148,7 @@ def estimate(
             rate = _quantile(rates, weights, share)
             seconds[number] = sum(startup + one / rate for one in shares)
         output_bytes = round(sum(rows) * _quantile([one.bytes_per_row for one in chosen], weights, 0.5))
-        count = f"{len(chosen)} past attempt{'s' if len(chosen) > 1 else ''}"
+        count = _count(len(chosen), "past attempt")
         basis = f"from {count} {alike}, {_quantile(rates, weights, 0.5):,.0f} rows/s a rank"
     return Estimate(
         partitions=len(snapshots),
@@ -283,6 +284,10 @@ def _free(store: Store) -> int | None:
     while not root.exists():
         root = root.parent
     return shutil.disk_usage(root).free
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _bytes(count: float) -> str:

@@ -214,8 +214,8 @@ def test_the_component_builds_the_same_pipeline(tmp_path: Path) -> None:
 
 def test_the_exports_are_these_and_all_load() -> None:
     assert j2v_dagster.__all__ == [
-        "DuckDBWarehouse", "Json2VecPredictions", "Launcher", "PredictionTranslator", "TorchrunLauncher", "Warehouse",
-        "build_prediction_pipeline", "partition_folder", "pipelines_from_yaml",
+        "DuckDBWarehouse", "IcebergWarehouse", "Json2VecPredictions", "Launcher", "PredictionTranslator",
+        "TorchrunLauncher", "Warehouse", "build_prediction_pipeline", "partition_folder", "pipelines_from_yaml",
     ]  # fmt: skip
     for name in j2v_dagster.__all__:
         assert getattr(j2v_dagster, name).__name__ == name

@@ -73,7 +73,7 @@ def test_without_a_past_only_bytes_are_told(tmp_path: Path, source: ShardSource)
     assert found.free_bytes is not None
     assert found.free_bytes > 0
     line = estimate_line(snapshot, str(tmp_path / "out"), settings=CPU)
-    assert line.startswith("estimate: 4,000 rows in 1 shards (")
+    assert line.startswith("estimate: 4,000 rows in 1 shard (")
     assert "on 2 ranks, up to 2,000 rows each" in line
     assert "no past rate: first run" in line
     assert "\n" not in line

@@ -167,7 +167,7 @@ def test_a_project_runs_as_it_was_written_and_then_estimates_by_itself(
             for entry in instance.all_logs(result.run_id)
             if entry.step_key == "orders__prediction_rank_files" and entry.dagster_event is None
         ]
-    assert said[0].startswith("estimate: 30 rows in 1 shards")  # before anything else
+    assert said[0].startswith("estimate: 30 rows in 1 shard")  # before anything else
     assert "no past rate: first run" in said[0]
     with duckdb.connect(str(project / "data" / "warehouse.duckdb"), read_only=True) as connection:
         found = connection.execute("SELECT count(*), count(predicted_label), min(partition) FROM orders").fetchall()

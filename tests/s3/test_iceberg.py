@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
-from conftest import Server
 
 from j2v_dagster.warehouse.base import Loaded, WarehouseError
 from j2v_dagster.warehouse.iceberg import IcebergWarehouse
@@ -24,7 +24,7 @@ def load(warehouse: IcebergWarehouse, *ids: str, partition: str = "d1", rows: in
     )  # fmt: skip
 
 
-def warehouse(s3: Server, folder: Path, bucket: str, options: dict) -> IcebergWarehouse:
+def warehouse(s3: Any, folder: Path, bucket: str, options: dict) -> IcebergWarehouse:
     properties = {
         "s3.endpoint": s3.endpoint, "s3.access-key-id": options["key"], "s3.secret-access-key": options["secret"],
         "s3.region": "us-east-1",
@@ -32,7 +32,7 @@ def warehouse(s3: Server, folder: Path, bucket: str, options: dict) -> IcebergWa
     return IcebergWarehouse(folder, location=f"{bucket}/tables", properties=properties)
 
 
-def test_a_table_in_a_bucket(s3: Server, tmp_path: Path) -> None:
+def test_a_table_in_a_bucket(s3: Any, tmp_path: Path) -> None:
     bucket = s3.bucket("iceberg")
     ours = warehouse(s3, tmp_path / "catalog", bucket, s3.options())
     assert load(ours, "a", "b") == Loaded(rows=2, replaced=0, created=True)
@@ -50,7 +50,7 @@ def test_a_table_in_a_bucket(s3: Server, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "catalog").iterdir()) == ["catalog.db", "catalog.lock"]
 
 
-def test_credentials_that_may_not_write_are_refused_and_not_shown(s3: Server, tmp_path: Path) -> None:
+def test_credentials_that_may_not_write_are_refused_and_not_shown(s3: Any, tmp_path: Path) -> None:
     bucket = s3.bucket("iceberg-read-only")
     theirs = warehouse(s3, tmp_path / "catalog", bucket, s3.reader_options())
     with pytest.raises(WarehouseError, match="Nothing was changed") as caught:
