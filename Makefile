@@ -51,6 +51,7 @@ bench: $(STAMP)  ## microseconds and bytes a row of each stage, from plan to ver
 	$(BIN)/python benchmarks/stages.py
 	$(BIN)/python benchmarks/verify.py --mutations 1000
 	$(BIN)/python benchmarks/resume.py
+	$(BIN)/python benchmarks/incremental.py
 
 bench-peer: $(STAMP)  ## rows/s beside PyPI json2vec, in an environment of its own (needs Python 3.12, 2 GB to download)
 	$(BIN)/python benchmarks/peer/run.py

@@ -1,4 +1,5 @@
-"""The checks of `prediction_rank_files`: one verification a partition, read four ways, and a warning on rejected rows.
+"""The checks of `prediction_rank_files`: one verification a partition, read four ways, and two that only warn: of
+rejected rows, and of inputs that drift away from the training.
 
 Partitioned checks are a preview feature of Dagster 1.13, so they are built here and nowhere else.
 """
@@ -23,6 +24,7 @@ FINDINGS_OF_CHECK = {
     "values_valid": ("values",),
 }
 REJECTED_CHECK = "rejected_rows"
+DRIFT_CHECK = "input_drift"
 ALL_FINDINGS = tuple(name for names in FINDINGS_OF_CHECK.values() for name in names)
 _REMEDY = "Remedy: see the finding's own; materializing prediction_rank_files again repairs damaged or missing files."
 _RULES = {
@@ -40,10 +42,17 @@ _REJECTED_RULE = (
     "max_rejected of them fail the run before this. Rows that a preprocessor dropped are counted, not warned of. "
     "Remedy: read rejected-*.parquet in the attempt's folder; mend the rows and materialize the partition again."
 )
+_DRIFT_RULE = (
+    "Rule: a sample of the partition's rows is like the rows that the model was trained on: no leaf's population "
+    "stability index is more than contract_limits' psi (0.25) above what chance adds and the training's own folders "
+    "reached; nulls, unknown labels, lengths of lists and ranges stay within their limits. Warns; nothing is stopped. "
+    "Remedy: see the table; train again where the data are right."
+)
 
 
 def build_check_specs(asset: dg.AssetKey, partitions_def: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
-    """Four blocking specs and a warning, partitioned as the asset is; else the last partition would speak for all."""
+    """Four blocking specs and two that warn, partitioned as the asset is; else the last partition would speak for
+    all."""
     with warnings.catch_warnings():
         # The preview is what this project builds on; dagster is pinned to 1.13 for it.
         warnings.simplefilter("ignore", PreviewWarning)
@@ -53,9 +62,8 @@ def build_check_specs(asset: dg.AssetKey, partitions_def: dg.PartitionsDefinitio
             )
             for name in FINDINGS_OF_CHECK
         ] + [
-            dg.AssetCheckSpec(
-                REJECTED_CHECK, asset=asset, blocking=False, partitions_def=partitions_def, description=_REJECTED_RULE
-            )
+            dg.AssetCheckSpec(name, asset=asset, blocking=False, partitions_def=partitions_def, description=rule)
+            for name, rule in ((REJECTED_CHECK, _REJECTED_RULE), (DRIFT_CHECK, _DRIFT_RULE))
         ]
 
 
@@ -115,6 +123,20 @@ def rejected_result(attempt: Store, *, asset: dg.AssetKey) -> dg.AssetCheckResul
         text += f" First: {'; '.join(found.examples)}. Remedy: mend these rows and materialize the partition again."
     counts = {"input_rows": manifest.input_rows, "quarantined_rows": found.quarantined, "dropped_rows": found.dropped}
     return result(not found.quarantined, text, {**counts, "path": dg.MetadataValue.path(attempt.uri())})
+
+
+def drift_result(
+    passed: bool, description: str, *, asset: dg.AssetKey, metadata: dict[str, Any] | None = None
+) -> dg.AssetCheckResult:
+    """The warning on drift; `j2v_dagster.contract` measures it."""
+    return dg.AssetCheckResult(
+        passed=passed,
+        asset_key=asset,
+        check_name=DRIFT_CHECK,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=description,
+        metadata=metadata,
+    )
 
 
 def _has(report: Report, name: str) -> bool:

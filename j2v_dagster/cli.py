@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from j2v_dagster.contract_commands import add_contract_commands
 from j2v_dagster.inspection import add_inspection_commands, current_attempt
 
 FINDINGS = ("files", "coverage", "inputs", "schema", "values", "replay")
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     verify.set_defaults(run=run_verify)
 
     add_inspection_commands(commands)
+    add_contract_commands(commands)
 
     clean = commands.add_parser("clean", help="remove attempts that are neither current, nor in use, nor recent")
     clean.add_argument("root", help="the pipeline's output folder, or one partition's")

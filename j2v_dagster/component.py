@@ -54,8 +54,17 @@ class Json2VecPredictions(dg.Component, dg.Resolvable):
     max_rejected: Annotated[int | float, _described("Rows that may be quarantined: a share, or a number.", 0.01)] = 0.01
     resume: Annotated[bool, _described("Adopt the segments that earlier failed attempts sealed.")] = True
     backfill: Annotated[str, _described("per_partition, or single_run.", "single_run")] = "per_partition"
+    incremental: Annotated[bool, _described("Predict only rows that changed since the current attempt.")] = False
     rank_timeout_s: Annotated[float, _described("Seconds without progress after which a rank counts as hung.")] = 600.0
     min_free_bytes: Annotated[int, _described("Free bytes wanted beyond twice the input's.")] = 268_435_456
+    contract: Annotated[
+        str, _described("Shards that are not what the model was trained on: raise, warn, off.", "raise")
+    ] = "raise"
+    contract_sample: Annotated[int, _described("Rows read to compare them with the training.", 4096)] = 4096
+    contract_limits: Annotated[
+        dict[str, Any] | None,
+        _described("Pairs [warning, error] of shares by rate, and ignore: columns.", {"null_rate": [0.05, 0.25]}),
+    ] = None
     replay_sample: Annotated[int, _described("Rows a partition that the checks predict again.")] = 64
     require: Annotated[Sequence[str], _described("Findings that must be proven.")] = ALL_FINDINGS
     launcher: Annotated[str | dict[str, Any] | None, _described("torchrun, or kind and options.")] = None

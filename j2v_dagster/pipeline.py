@@ -13,9 +13,10 @@ import dagster as dg
 from j2v_dagster.assets import Behaviour, build_assets, build_checks
 from j2v_dagster.automation import Automation, conditions, freshness_policy, retry_policy
 from j2v_dagster.checks import ALL_FINDINGS
+from j2v_dagster.contract import ContractOptions
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.launchers.build import build_launcher
-from j2v_dagster.partitions import build_partitions, check_template
+from j2v_dagster.partitions import build_partitions, check_folder
 from j2v_dagster.scanning import ScanOptions
 from j2v_dagster.sensors import SensorOptions, build_shard_sensor
 from j2v_dagster.shards import ShardSource
@@ -24,6 +25,7 @@ from j2v_dagster.translator import PredictionTranslator
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.build import build_warehouse
 from j2v_dagster.warehouse.columns import parse_columns
+from json2vec.contract import SAMPLE_ROWS
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
 from json2vec.s3 import SECRET_OPTIONS
 
@@ -57,8 +59,12 @@ def build_prediction_pipeline(
     max_rejected: int | float = MAX_REJECTED,
     resume: bool = True,
     backfill: Literal["per_partition", "single_run"] = "per_partition",
+    incremental: bool = False,
     rank_timeout_s: float = 600.0,
     min_free_bytes: int = 256 * 2**20,
+    contract: Literal["raise", "warn", "off"] = "raise",
+    contract_sample: int = SAMPLE_ROWS,
+    contract_limits: Mapping[str, Any] | None = None,
     replay_sample: int = 64,
     require: Sequence[str] = ALL_FINDINGS,
     launcher: Launcher | str | Mapping[str, Any] | None = None,
@@ -92,7 +98,8 @@ def build_prediction_pipeline(
         table: the table's name, taken literally as one identifier.
         columns: path by column name (syntax: `j2v_dagster.warehouse.columns`).
         suffix: file format of the shards, one of `json2vec.enums.Suffix`.
-        folder: template of a partition's folder below ``inputs`` and ``output``.
+        folder: template of a partition's folder below ``inputs`` and ``output``; with date parts, such as
+            ``{partition:%Y/%m/%d}``, below ``inputs`` only.
         partition_column: name of the table's text column that holds the partition key.
         ranks: processes that predict one partition.
         batch_size: rows a forward pass; default: the model's.
@@ -112,8 +119,15 @@ def build_prediction_pipeline(
         resume: adopt the segments that earlier failed attempts sealed, and predict only the rest.
         backfill: ``per_partition`` runs one partition a run; ``single_run`` any number in one run, whose ranks start
             once (see `j2v_dagster.backfill`).
+        incremental: rows whose hash, model and settings are those of the partition's current attempt take their stored
+            prediction; only the others are predicted.
         rank_timeout_s: seconds without progress after which a rank counts as hung and all ranks are ended.
         min_free_bytes: bytes that must be free on the output's disk beyond twice the input's.
+        contract: what happens where a partition's shards are not what the model was trained on (docs/contract.md):
+            ``raise`` before any rank starts, ``warn``, or ``off``.
+        contract_sample: rows of a partition that are read for it, and for the check on drift; 0 compares schemas alone.
+        contract_limits: a pair (warning, error) of shares from 0.0 to 1.0 by the name of a rate, and ``ignore``, a list
+            of columns (see `json2vec.contract.Limits`).
         replay_sample: rows a partition predicted again by the checks; 0 leaves ``replay`` unproven and not required.
         require: findings that must be proven (see `j2v_dagster.checks`); one that failed always fails its check.
         launcher: ``torchrun`` (default), a mapping of ``kind`` and options, or a `Launcher`.
@@ -177,17 +191,24 @@ def build_prediction_pipeline(
         freshness = freshness_policy(freshness_fail_s, freshness_warn_s)
     except ValueError as exc:
         raise ValueError(f"pipeline {name!r}: {exc}") from exc
-    check_template(folder)
+    try:
+        contract_options = ContractOptions.of(contract, contract_sample, contract_limits)
+    except ValueError as exc:
+        raise ValueError(f"pipeline {name!r}: {exc}") from exc
+    partitions_def = build_partitions(partitions, name=name)
+    check_folder(folder, partitions_def, name=name)
     options = dict(storage_options or {})
     if secret := sorted(set(options) & SECRET_OPTIONS):
         raise ValueError(
             f"pipeline {name!r}: storage_options holds {secret}; expected no credentials, since the options are "
             "written into jobs. Remedy: give credentials through the AWS chain (environment, profile, instance role)"
         )
+    if "@" in str(options.get("endpoint_url", "")):
+        raise ValueError(f"pipeline {name!r}: endpoint_url holds credentials. Remedy: give them through the AWS chain")
     pipeline = Pipeline(
         name=name,
         source=ShardSource(inputs=inputs, suffix=suffix, folder=folder, storage_options=options or None),
-        partitions_def=build_partitions(partitions, name=name),
+        partitions_def=partitions_def,
         checkpoint=_absolute(checkpoint),
         output=_absolute(output),
         warehouse=build_warehouse(warehouse),
@@ -203,6 +224,8 @@ def build_prediction_pipeline(
         translator=translator or PredictionTranslator(),
         resume=resume,
         scratch=None if scratch is None else _absolute(scratch),
+        contract=contract_options,
+        incremental=incremental,
         job={
             "storage_options": options,
             "batch_size": batch_size,

@@ -27,6 +27,7 @@ from j2v_dagster.attempts import (
     write_verdict,
 )
 from j2v_dagster.checks import check_results, incomplete_results, rejected_result
+from j2v_dagster.contract import ContractOptions, contract_metadata
 from j2v_dagster.execution import (
     Launch,
     check_free_space,
@@ -36,9 +37,11 @@ from j2v_dagster.execution import (
     resume_attempt,
     run_ranks,
 )
+from j2v_dagster.incremental import reusable
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.lineage import column_schema, columns_read, rank_file_lineage, table_lineage
 from j2v_dagster.locks import Lease, partition_lock
+from j2v_dagster.partitions import output_template
 from j2v_dagster.shards import ShardSource, read_inputs, shard_rows, shown_listing, write_inputs
 from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from json2vec.contract import Outcome
     from json2vec.predict import PredictJob
     from json2vec.rank_files.resume import Resume
 
@@ -79,6 +83,7 @@ class Prepared:
     snapshot: Snapshot
     resumed: Resume
     model: Mapping[str, Any]  # the checkpoint's plain values
+    compared: Outcome | None  # of the contract
     lease: Lease | None
 
 
@@ -104,6 +109,8 @@ class Pipeline:
     translator: PredictionTranslator
     resume: bool = True
     scratch: str | None = None
+    contract: ContractOptions = field(default_factory=ContractOptions)
+    incremental: bool = False
     job: dict[str, Any] = field(default_factory=dict)
 
     def key(self, role: Role) -> dg.AssetKey:
@@ -111,7 +118,7 @@ class Pipeline:
 
     def output_of(self, partition: str) -> PartitionOutput:
         options = self.source.storage_options
-        return PartitionOutput.of(self.output, partition, self.source.folder, options, self.scratch)
+        return PartitionOutput.of(self.output, partition, output_template(self.source.folder), options, self.scratch)
 
     def sealed(self, partition: str, run_id: str) -> SealedAttempt:
         return seal(self.output_of(partition).committed(run_id))
@@ -182,7 +189,12 @@ class Pipeline:
         checkpoint = self.local_checkpoint()
         digest = checkpoint_sha256(checkpoint)
         model = load_checkpoint(checkpoint)  # plain values and tensors; refuses a truncated or foreign file
+        compared = self.contract.compare(
+            model, snapshot, self.source.store(partition), self.job, log=log,
+            what=f"pipeline {self.name!r}, partition {partition!r}",
+        )  # fmt: skip
         earlier = output.resumable() if self.resume else []
+        stored = reusable(output, log=log) if self.incremental else None
         attempt = output.create(run_id)
         share = 1.0
         if attempt.remote is not None:  # only open segments lie on the disk, one a rank
@@ -197,6 +209,7 @@ class Pipeline:
             intervals=[(0, snapshot.rows)],
             world_size=self.ranks,
             scratch=str(self.scratch or default_scratch()),
+            reuse=None if stored is None else stored.attempt.uri,
             **self.job,
         )
         job, resumed = resume_attempt(attempt, job, earlier, snapshot, log=log)
@@ -205,7 +218,7 @@ class Pipeline:
             f"attempt {attempt.name}: {snapshot.rows - resumed.adopted_rows:,} rows of partition {partition} on "
             f"{self.ranks} ranks; logs: {attempt.log_folder}"
         )
-        return Prepared(partition, attempt, job, snapshot, resumed, model, lease)
+        return Prepared(partition, attempt, job, snapshot, resumed, model, compared, lease)
 
     def launch(self, launch: Launch, log: logging.Logger) -> None:
         """Start the ranks once and wait for their end; see `j2v_dagster.execution.run_ranks`."""
@@ -231,6 +244,7 @@ class Pipeline:
                 "rows_per_s": float(sum(row["rows"] for row in ranks) / seconds),
                 "adopted_rows": resumed.adopted_rows,
                 "adopted_segments": len(resumed.adopted),
+                "reused_rows": manifest.reused_rows,
                 "input_rows": manifest.input_rows,
                 "rejected_rows": manifest.rejected_rows,
                 "rank_files": len(manifest.files),
@@ -241,6 +255,7 @@ class Pipeline:
                 "model": manifest.model,
                 "checkpoint_sha256": prepared.job.checkpoint_sha256,
                 "snapshot": snapshot.digest,
+                **contract_metadata(prepared.compared),
             },
         )
 
@@ -326,7 +341,10 @@ class Pipeline:
             results = list(check_results(report, asset=asset, require=self.require))
         verdicts = {str(result.check_name): result.passed for result in results}
         write_verdict(attempt, passed=all(verdicts.values()), checks=verdicts)
-        return [*results, rejected_result(attempt.store, asset=asset)]
+        drift = self.contract.drift_result(
+            self.local_checkpoint(), attempt.store, self.source.store(partition), self.job, asset=asset
+        )
+        return [*results, rejected_result(attempt.store, asset=asset), drift]
 
     def load(self, partition: str, run_id: str, log: logging.Logger) -> Result:
         """Compare the files with the manifest again, replace the table's partition, then move the pointer."""

@@ -34,6 +34,28 @@ from 0, which of how many rows a preprocessor made of it, and the hash of the ro
 
 
 @dataclass(frozen=True)
+class Stored:
+    """Rows that need no prediction, put together with those of a `RowBatch` that do; N output rows in all.
+
+    Attributes:
+        inputs: the rows as read; N rows.
+        source: N values of `SOURCE_TYPE`.
+        predictions: M stored predictions, more than are wanted where that saves a copy.
+        order: int64 (N,): where each row's prediction is, in the fresh ones of the batch followed by ``predictions``.
+        reused: how many of the N rows take a stored prediction.
+        attempt, manifest_sha256: whose predictions these are.
+    """
+
+    inputs: pa.RecordBatch
+    source: pa.StructArray
+    predictions: pa.StructArray
+    order: np.ndarray
+    reused: int
+    attempt: str
+    manifest_sha256: str
+
+
+@dataclass(frozen=True)
 class RowBatch:
     """Rows on their way from a file to the encoder, all in Arrow.
 
@@ -44,6 +66,7 @@ class RowBatch:
         span: the half-open range of the plan's row numbers that this batch accounts for; it holds the rows that a
             preprocessor dropped too, so that ``span[1] - span[0]`` need not be N.
         rejected: rows of ``span`` that gave no output row, or None.
+        stored: rows of ``span`` whose predictions are known already, put together with the N others, or None.
     """
 
     inputs: pa.RecordBatch
@@ -51,6 +74,7 @@ class RowBatch:
     source: pa.StructArray
     span: tuple[int, int]
     rejected: RejectedRows | None = None
+    stored: Stored | None = None
 
     def __len__(self) -> int:
         return self.observations.num_rows

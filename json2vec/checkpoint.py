@@ -11,6 +11,7 @@ A checkpoint is a dictionary that ``torch.load(weights_only=True)`` accepts:
     optimizer        import path and plain arguments of a factory ({path: "module:name", kwargs: {...}}), or None
     scheduler        likewise
     outside          {address: digest} of what a field reads beside its tensors, such as a language model
+    profile          plain values of `json2vec.profile.Profile`: what the model was trained on, or None
     state_dict       tensors
 
 Lightning writes the same keys into its own checkpoints.
@@ -36,6 +37,7 @@ from json2vec.errors import CheckpointError, SchemaError
 from json2vec.factories import Factory, as_factory
 from json2vec.fields.registry import field_type
 from json2vec.fields.vocabulary import Vocabulary
+from json2vec.profile import profile_of
 from json2vec.schema import LEAF_TYPES, Schema
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def describe(model: Model) -> dict[str, Any]:
         "optimizer": _plain(model.optimizer),
         "scheduler": _plain(model.scheduler),
         "outside": model.outside(),
+        "profile": None if model.profile is None else model.profile.to_plain(),
     }
 
 
@@ -113,17 +116,14 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 def restore(cls: type[M], values: dict[str, Any], path: Any, trusted_modules: Sequence[str]) -> M:
     """Build the model that a checkpoint describes and load its tensors."""
     _import_field_types(values.get("field_types", {}), trusted_modules, path)
-    try:
-        schema = Schema.from_dict(values["schema"])
-    except (SchemaError, TypeError) as exc:
-        raise CheckpointError(f"checkpoint {path} holds a schema that is not valid: {exc}") from exc
+    schema = _schema(values, path)
     made = {
         name: None if values.get(name) is None else Factory.from_plain(values[name], trusted_modules)
         for name in ("optimizer", "scheduler")
     }
     model = cls(schema, batch_size=values.get("batch_size", 1), **made)
     model.preprocessor_fingerprint = values.get("preprocessor")
-    restore_vocabularies(model, values)
+    restore_learned(model, values)
     _load_tensors(model, values["state_dict"], path)
     _compare_outside(model, values.get("outside") or {}, path)
     return model.eval()
@@ -141,6 +141,39 @@ def _compare_outside(model: Model, digests: dict[str, str], path: Any) -> None:
                 f"{address}: checkpoint {path} was trained with another language model than this one: "
                 f"SHA-256 {digests[address][:12]}, found {found[:12]}. Remedy: provide the same weights; pin revision="
             )
+
+
+def restore_learned(model: Model, values: dict[str, Any]) -> None:
+    """Give the model the vocabularies and the profile of a checkpoint's values."""
+    restore_vocabularies(model, values)
+    model.profile = profile_of(values)
+
+
+def described(
+    values: dict[str, Any], *, trusted_modules: Sequence[str] = (), where: Any = "given"
+) -> tuple[Schema, dict[Address, Vocabulary]]:
+    """Schema and vocabularies of a checkpoint's values, without building the model.
+
+    Raises:
+        CheckpointError: a field type that is neither registered nor trusted, or a schema that is not valid.
+    """
+    import json2vec.fields  # noqa: F401 - registers the field types
+
+    _import_field_types(values.get("field_types", {}), trusted_modules, where)
+    schema = _schema(values, where)
+    vocabularies = {}
+    for address, leaf in schema.leaves.items():
+        capacity = field_type(leaf).capacity
+        if capacity is not None:
+            vocabularies[address] = Vocabulary(capacity(leaf), values["vocabularies"].get(address, ()))
+    return schema, vocabularies
+
+
+def _schema(values: dict[str, Any], path: Any) -> Schema:
+    try:
+        return Schema.from_dict(values["schema"])
+    except (SchemaError, TypeError) as exc:
+        raise CheckpointError(f"checkpoint {path} holds a schema that is not valid: {exc}") from exc
 
 
 def restore_vocabularies(model: Model, values: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ def resolve_arrow(
     for step in query.steps:
         try:
             if step is not None:  # a key, not EACH
-                array = _child(rows, array, step, address)
+                array = child(rows, array, step, address)
                 continue
             assert array is not None
             array, slots = _items(array, slots, lengths[level], overflows[level], address)
@@ -94,7 +94,8 @@ def resolve_arrow(
     return _settle(array, LeafColumn(address, array, slots, state, shape), predict)
 
 
-def _child(rows: pa.RecordBatch, array: pa.Array | None, key: str, address: Address) -> pa.Array:
+def child(rows: pa.RecordBatch, array: pa.Array | None, key: str, address: Address) -> pa.Array:
+    """The values below ``key``: of the record itself (``array`` is None), or of an array of structs or maps."""
     if array is None:
         index = rows.schema.get_field_index(key)
         return rows.column(index) if index >= 0 else pa.nulls(rows.num_rows)

@@ -45,7 +45,7 @@ def encode_batch(
             column = resolve(observations, schema, address, predict=predict)
             fields[address] = _encode_leaf(column, leaf, vocabularies.get(address, NO_VOCABULARY))
         except EncodeError as exc:
-            raise _located(exc, address, rows) from exc
+            raise located(exc, address, rows) from exc
     size = observations.num_rows if isinstance(observations, pa.RecordBatch) else len(observations)
     return Batch(fields, size, rows if isinstance(rows, RowBatch) else None)
 
@@ -80,7 +80,8 @@ def _encode_leaf(column: LeafColumn, leaf: Leaf, vocabulary: Vocabulary) -> Fiel
     )
 
 
-def _located(error: EncodeError, address: Address, rows: Any) -> EncodeError:
+def located(error: EncodeError, address: Address, rows: Any) -> EncodeError:
+    """``error`` with the address and, where it names a row of ``rows``, that row's file and number in its message."""
     message = str(error) if str(error).startswith(address) else f"{address}: {error}"
     if error.row is None:
         return EncodeError(message)

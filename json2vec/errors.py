@@ -4,6 +4,7 @@
     ├── SchemaError              a schema, an option or a query that cannot be meant (ValueError)
     ├── EncodeError              a value that its field cannot encode; names address, file and row (ValueError)
     ├── ReadError                a file that cannot be read, or no file at all (OSError)
+    ├── ContractBroken           shards that are not what the model was trained on; `.breaches` says in what
     ├── SnapshotChanged          an input file is not the one the plan was made of
     ├── ProcessorError           a pre- or postprocessor broke its contract (ValueError)
     │   └── AlignmentError       returned columns whose length is not the number of rows
@@ -49,6 +50,14 @@ class ReadError(Json2VecError, OSError):
 
 class SnapshotChanged(Json2VecError):
     """An input file is not the one the plan was made of."""
+
+
+class ContractBroken(Json2VecError):
+    """Shards that are not what the model was trained on."""
+
+    def __init__(self, message: str, *, breaches: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.breaches = tuple(breaches)
 
 
 class ProcessorError(Json2VecError, ValueError):

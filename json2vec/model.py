@@ -30,6 +30,7 @@ from json2vec.masking import mask_batch, trains
 from json2vec.memory import keep_freed_memory
 from json2vec.predictions import EMBEDDING, Predictions, output_type, python_view
 from json2vec.processors import apply_postprocessor
+from json2vec.profile import Profile
 from json2vec.schema import Node, Schema
 from json2vec.tree import LeafNode, ModuleTree, Outputs
 
@@ -57,6 +58,7 @@ class Model(ModuleTree):
         self.optimizer = Factory(optimizer) if isinstance(optimizer, str) else optimizer
         self.scheduler = Factory(scheduler) if isinstance(scheduler, str) else scheduler
         self.preprocessor_fingerprint: str | None = None
+        self.profile: Profile | None = None
         self.reconstruct: tuple[str, ...] = ()
 
     @classmethod
@@ -250,6 +252,8 @@ class Model(ModuleTree):
             keep_freed_memory()
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Predictions:
+        if not batch.size and batch.rows is not None and batch.rows.stored is not None:
+            return Predictions({}, self.schema, self.vocabularies, 0)  # every row's prediction is known
         return self.infer(batch, self.reconstruct)
 
     # Training.
@@ -354,7 +358,7 @@ class Model(ModuleTree):
         checkpoint.update(checkpoints.describe(self))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoints.restore_vocabularies(self, checkpoint)
+        checkpoints.restore_learned(self, checkpoint)
 
 
 def one_batch(table: pa.Table) -> pa.RecordBatch:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from json2vec.data.plan import Plan
@@ -28,6 +29,7 @@ from json2vec.ranks import rank_and_world
 from json2vec.stores import fetch, file_sha256, open_store
 
 if TYPE_CHECKING:
+    from json2vec.data.loader import PlannedDataset
     from json2vec.model import Model
     from json2vec.rank_files.manifest import Marker
 
@@ -55,6 +57,8 @@ class PredictJob(BaseModel):
         flush_every_n_batches: batches in a Parquet row group.
         on_bad_row: ``raise``, or ``quarantine`` into rejected-N.parquet.
         max_rejected: how many rows may be quarantined: a share of all input rows (float) or a number of rows (int).
+        reuse: folder of a complete earlier attempt, a path or URI. Rows whose hash it has take its predictions if it is
+            of the same model, settings and input schema; otherwise a rank says why and predicts all its rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,6 +86,7 @@ class PredictJob(BaseModel):
     flush_every_n_batches: int | None = Field(None, ge=1)
     on_bad_row: Literal["raise", "quarantine"] = "raise"
     max_rejected: int | float = MAX_REJECTED
+    reuse: str | None = None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> PredictJob:
@@ -177,17 +182,21 @@ def run_job(job: PredictJob, *, model: Model | None = None, progress: Progress |
         plan, open_store(plan.snapshot.root, job.storage_options), model, rank=rank, on_bad_row=job.on_bad_row,
         preprocessor=resolve(job.preprocessor, job.trusted_modules) if job.preprocessor else None,
     )  # fmt: skip
+    settings = job_settings_digest(job)
+    postprocessor = resolve(job.postprocessor, job.trusted_modules) if job.postprocessor else None
+    kind = open_stored(job, dataset, postprocessor, settings) if job.reuse is not None else None
     writer = Writer(
         job.output,
         job.flush_every_n_batches,
-        resolve(job.postprocessor, job.trusted_modules) if job.postprocessor else None,
+        postprocessor,
+        schema=kind if postprocessor is not None else None,
         inputs=job.inputs,
         reconstruct=job.reconstruct,
         segment_rows=job.segment_rows,
         commit=False,
         attempt=job.attempt,
         max_rejected=job.max_rejected,
-        settings_digest=job_settings_digest(job),
+        settings_digest=settings,
         storage_options=job.storage_options,
         scratch=None if job.scratch is None else os.path.join(job.scratch, job.attempt),
     )
@@ -206,6 +215,9 @@ def run_job(job: PredictJob, *, model: Model | None = None, progress: Progress |
     finally:
         model.batch_size = default_size
     assert writer.marker is not None
+    if dataset.stored is not None:
+        taken, attempt = writer.marker.reused_rows, dataset.stored.attempt
+        print(f"{taken:,} of {writer.marker.rows:,} rows took the stored predictions of attempt {attempt}", flush=True)
     return writer.marker
 
 
@@ -281,6 +293,38 @@ class Progress:
         rate = self.rows / max(now - (self._started or now), 1e-9)
         line = {"j2v": "progress", "rank": self.rank, "rows": self.rows, "of": self.of, "rows_per_s": round(rate, 1)}
         print(json.dumps(line), flush=True)
+
+
+def open_stored(job: PredictJob, dataset: PlannedDataset, postprocessor: Any, settings: str) -> pa.StructType:
+    """Let ``dataset`` reuse the predictions of ``job.reuse``, or print why it cannot.
+
+    Args:
+        dataset: of this rank, with the model. settings: of `job_settings_digest`.
+
+    Returns:
+        type of the ``predictions`` column before it is stored.
+    """
+    from json2vec.processors import as_postprocessor
+    from json2vec.rank_files.layout import stored_type
+    from json2vec.rank_files.reuse import Unusable, open_reuse
+    from json2vec.rank_files.writer import predictions_type
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    assert job.reuse is not None
+    model, made = dataset.model, as_postprocessor(postprocessor)
+    model.reconstruct = tuple(job.reconstruct)  # as the writer sets it; what a postprocessor gets depends on it
+    declared = pa.struct(list(made.schema)) if made is not None and made.schema is not None else None
+    kind = predictions_type(made, declared, model, dataset.plan, dataset, job.reconstruct)
+    try:
+        dataset.stored = open_reuse(
+            open_store(job.reuse, job.storage_options), model=model.fingerprint(), settings=settings,
+            snapshot=dataset.plan.snapshot, predictions=stored_type(kind), log=say,
+        )  # fmt: skip
+    except Unusable as exc:
+        say(f"no stored prediction is reused, every row is predicted: {exc}")
+    return kind
 
 
 def progress_callback(progress: Progress) -> Any:

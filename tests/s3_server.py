@@ -34,6 +34,14 @@ class Server:
     def options(self, identity: dict[str, str] = ADMIN, **more: object) -> dict:
         return {**identity, "endpoint_url": self.endpoint, "region": "us-east-1", **more}
 
+    def public(self, **more: object) -> dict:
+        """Options without credentials, as a pipeline takes them; `environment` gives those."""
+        return {"endpoint_url": self.endpoint, "region": "us-east-1", **more}
+
+    def environment(self, identity: dict[str, str] = ADMIN) -> dict[str, str]:
+        """Variables of the AWS chain for an identity."""
+        return {"AWS_ACCESS_KEY_ID": identity["key"], "AWS_SECRET_ACCESS_KEY": identity["secret"]}
+
     def bucket(self, name: str) -> str:
         S3Store(f"s3://{name}", self.options())._client.call_s3("create_bucket", Bucket=name)
         return f"s3://{name}"

@@ -164,6 +164,8 @@ def _cast(array: Any, kind: Any) -> Any:
         return array
     if isinstance(array, pa.ExtensionArray):
         return _cast(array.storage, kind)
+    if pa.types.is_null(kind) and array.null_count == len(array):
+        return pa.nulls(len(array))  # a CSV column without values is inferred as null and read as text
     if pa.types.is_dictionary(have):
         return _cast(array.dictionary_decode(), kind)
     if pa.types.is_run_end_encoded(have):

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from json2vec.batch import Batch
+from json2vec.batch import Batch, RowBatch
+from json2vec.data.incremental import StoredPredictions, chunk_rows, reuse_rows
 from json2vec.data.plan import Plan, Ranges, part
+from json2vec.data.preprocessing import PreprocessorRun
 from json2vec.data.quarantine import encode_or_reject
 from json2vec.data.readers import OnBadRow, read_rows
 from json2vec.enums import Strata
@@ -88,6 +90,8 @@ class PlannedDataset(IterableDataset):
         padded: give all workers of all ranks the same number of rows by reading one row again where a share is one
             short, so that ranks which wait for each other at every step (validation under DDP) stay together.
         depth: batches that are encoded ahead; 0 encodes in the consumer's thread.
+        stored: predictions of an earlier attempt; only rows that it does not know are preprocessed and encoded, and the
+            ``rows`` of a batch then account for up to 65,536 input rows (`json2vec.data.incremental`).
 
     Raises:
         Json2VecError: ``rank`` is not in the plan.
@@ -107,6 +111,7 @@ class PlannedDataset(IterableDataset):
         check: bool = True,
         padded: bool = False,
         depth: int = 2,
+        stored: StoredPredictions | None = None,
     ) -> None:
         super().__init__()
         plan.share(rank)
@@ -115,6 +120,7 @@ class PlannedDataset(IterableDataset):
         self._source, self._preprocessor = store_or_frame, as_preprocessor(preprocessor)
         self._on_bad_row: OnBadRow = on_bad_row
         self._check, self._depth = check, depth
+        self.stored = stored
 
     def ranges(self) -> Ranges:
         """The row-number ranges that this process (rank and worker) reads."""
@@ -137,14 +143,29 @@ class PlannedDataset(IterableDataset):
         size = self.batch_size or self.model.batch_size
         ranges = self.ranges()
 
-        def encoded() -> Iterator[Batch]:
-            for rows in read_rows(
-                self.plan.snapshot, self._source, ranges, batch_size=size, preprocessor=self._preprocessor,
-                on_bad_row=self._on_bad_row, check=self._check, strata=self.strata,
-            ):  # fmt: skip
-                if self._on_bad_row == "quarantine" and self.strata is Strata.predict:
-                    yield encode_or_reject(self.model, rows, strata=self.strata)
-                else:
-                    yield self.model.encode(rows, strata=self.strata)
+        encoded = self._encoded if self.stored is None else self._incremental
+        return prefetch(lambda: encoded(size, ranges), self._depth) if self._depth else encoded(size, ranges)
 
-        return prefetch(encoded, self._depth) if self._depth else encoded()
+    def _encoded(self, size: int, ranges: Ranges) -> Iterator[Batch]:
+        for rows in self._rows(size, ranges, self._preprocessor):
+            yield self._encode(rows)
+
+    def _incremental(self, size: int, ranges: Ranges) -> Iterator[Batch]:
+        assert self.stored is not None
+        made = self._preprocessor
+        return reuse_rows(
+            self._rows(chunk_rows(self.plan.snapshot, size), ranges, None), self.stored, self._encode,
+            snapshot=self.plan.snapshot, batch_size=size, run=made and PreprocessorRun(made, self.strata),
+            infer_schema=made is not None and made.schema is None, address=getattr(self._source, "uri", str),
+        )  # fmt: skip
+
+    def _rows(self, size: int, ranges: Ranges, preprocessor: Preprocessor | None) -> Iterator[RowBatch]:
+        return read_rows(
+            self.plan.snapshot, self._source, ranges, batch_size=size, preprocessor=preprocessor,
+            on_bad_row=self._on_bad_row, check=self._check, strata=self.strata,
+        )  # fmt: skip
+
+    def _encode(self, rows: RowBatch) -> Batch:
+        if self._on_bad_row == "quarantine" and self.strata is Strata.predict:
+            return encode_or_reject(self.model, rows, strata=self.strata)
+        return self.model.encode(rows, strata=self.strata)

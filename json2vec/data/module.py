@@ -14,11 +14,14 @@ from torch.utils.data import DataLoader
 from json2vec.data.loader import PlannedDataset
 from json2vec.data.plan import Plan
 from json2vec.data.readers import OnBadRow, read_rows
+from json2vec.data.sampling import PROFILE_ROWS, profile_rows
 from json2vec.data.snapshot import Snapshot
 from json2vec.data.training import EpochLoader, TrainingDataset
 from json2vec.enums import ShardingStrategy, Strata
 from json2vec.errors import ProcessorError, SchemaError
 from json2vec.processors import Preprocessor, as_preprocessor, preprocessor_mismatch
+from json2vec.profile import Profile
+from json2vec.profiler import Profiler
 from json2vec.ranks import rank_and_world
 
 _LEARN_ROWS = 8192  # rows that the vocabularies learn from at a time
@@ -148,26 +151,53 @@ class DataModule(lit.LightningDataModule):
         return Plan(self.snapshot(Strata.predict), world_size)
 
     def setup(self, stage: str) -> None:
-        """Before fitting: learn the vocabularies by one pass over the training split.
+        """Before fitting: learn the vocabularies, and the profile, by one pass over the training split.
 
         The pass goes in plan order, over all rows, in every rank alike, so that the vocabularies do not depend on
-        seeds, ranks or workers. It is skipped for a model that has none; those that a model brings are kept and grow.
+        seeds, ranks or workers. A model that has none reads `PROFILE_ROWS` rows at most, spread over the split; those
+        that a model brings are kept and grow. A model without a ``schema`` has no profile.
         """
         if stage == "fit":
             if self.preprocessor is not None or self.model.preprocessor_fingerprint is None:
                 self.model.preprocessor_fingerprint = self._fingerprint()
-            if self.model.vocabularies:
-                self._learn()
+            self._learn()
         elif stage == "predict":
             self._compare_preprocessor()
 
     def _learn(self) -> None:
+        if not self.model.vocabularies:
+            if hasattr(self.model, "schema"):
+                self.learn_profile()
+            return
         snapshot, source = self.opened(Strata.train)
+        profiler = Profiler(self.model.schema, self.model.vocabularies) if hasattr(self.model, "schema") else None
         for rows in read_rows(
             snapshot, source, [(0, snapshot.rows)], batch_size=_LEARN_ROWS, preprocessor=self.preprocessor,
             on_bad_row=self.on_bad_row, strata=Strata.train,
         ):  # fmt: skip
             self.model.learn(rows.observations)
+            if profiler is not None and len(rows):
+                profiler.update(rows)
+        if profiler is not None:
+            self.model.profile = profiler.finish(
+                snapshot.schema, suffix=str(snapshot.suffix), preprocessed=self.preprocessor is not None
+            )
+
+    def learn_profile(self, rows: int = PROFILE_ROWS) -> Profile:
+        """Give the model a profile of the train split without training it, for models that were trained elsewhere.
+
+        Args:
+            rows: to look at, at most; spread over the split.
+
+        Raises:
+            EncodeError: a value that its field cannot encode, naming address, file and row.
+        """
+        snapshot, source = self.opened(Strata.train)
+        self.model.profile = profile_rows(
+            self.model.schema, self.model.vocabularies, snapshot, source, rows=rows, preprocessor=self.preprocessor,
+            on_bad_row=self.on_bad_row,
+        )  # fmt: skip
+        return self.model.profile
 
     def _fingerprint(self) -> str | None:
         return None if self.preprocessor is None else self.preprocessor.fingerprint

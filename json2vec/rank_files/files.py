@@ -27,6 +27,7 @@ from json2vec.rank_files.manifest import (
     REJECTED_SEGMENT,
     Footer,
     Marker,
+    Reused,
     SealedFile,
     Segment,
     Span,
@@ -56,6 +57,7 @@ class _OpenFile:
         self.temporary = folder / f"{name}.tmp"
         self.rows = self.input_rows = 0
         self.spans: list[Span] = []
+        self.reused: Reused | None = None
         self._flush_every = flush_every
         self._buffer: list[pa.RecordBatch] = []
         self._bytes = 0
@@ -94,7 +96,7 @@ class _OpenFile:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             self.store.upload(self.temporary, self.name, sha256=digest)
         return SealedFile(path=self.name, rows=self.rows, bytes=size, sha256=digest, segment=footer.segment,
-                          spans=merge_spans(self.spans), attempt=footer.attempt)  # fmt: skip
+                          spans=merge_spans(self.spans), attempt=footer.attempt, reused=self.reused)  # fmt: skip
 
     def abort(self) -> None:
         # Closing completes a readable, short file; it must go before anybody can mistake it for a whole one.
@@ -187,6 +189,7 @@ class RankFiles:
         source: pa.StructArray,
         span: Span,
         rejected: RejectedRows | None = None,
+        reused: Reused | None = None,
     ) -> None:
         """Append one batch of N rows.
 
@@ -196,6 +199,7 @@ class RankFiles:
             source: N values of `SOURCE_TYPE`.
             span: half-open range of plan row numbers that the batch accounts for.
             rejected: rows of ``span`` that gave no output row.
+            reused: how many of the predictions are of which earlier attempt: the same one for all batches.
 
         Raises:
             AlignmentError: columns of different lengths.
@@ -220,6 +224,9 @@ class RankFiles:
         self._file.write(pa.RecordBatch.from_arrays(columns, schema=self.schema))
         self._file.spans.append(span)
         self._file.input_rows += span[1] - span[0]
+        if reused is not None and reused.rows:
+            before = self._file.reused.rows if self._file.reused is not None else 0
+            self._file.reused = reused.model_copy(update={"rows": before + reused.rows})
         if rejected is not None and len(rejected):
             self._reject(rejected)
         self.batches += 1

@@ -66,6 +66,19 @@ class Footer(_Digests):
     row_hash: str
 
 
+class Reused(_Document):
+    """Rows of a file whose predictions were taken from an earlier attempt.
+
+    Attributes:
+        attempt: which. manifest_sha256: hex, over its manifest's bytes.
+        rows: output rows.
+    """
+
+    attempt: str
+    manifest_sha256: str
+    rows: int
+
+
 class SealedFile(_Document):
     """A file that will not change any more.
 
@@ -75,6 +88,7 @@ class SealedFile(_Document):
         segment: as in `Footer`.
         spans: half-open ranges of plan row numbers that the file accounts for, sorted and disjoint.
         attempt: the attempt that wrote it, which an adopted segment keeps.
+        reused: rows that were taken from an earlier attempt; None, and no key in JSON, where all were predicted.
     """
 
     path: str
@@ -84,6 +98,7 @@ class SealedFile(_Document):
     segment: int
     spans: tuple[Span, ...]
     attempt: str
+    reused: Reused | None = Field(None, exclude_if=lambda value: value is None)
 
 
 class RankedFile(SealedFile):
@@ -131,6 +146,11 @@ class Marker(_Digests):
     finished: AwareDatetime
     batches: int
 
+    @property
+    def reused_rows(self) -> int:
+        """Output rows whose predictions were taken from an earlier attempt."""
+        return reused_rows(self.files)
+
 
 class PlanRecord(_Document):
     """The plan of a committed folder: its digest and its half-open ranges of row numbers."""
@@ -169,6 +189,16 @@ class Manifest(_Document):
     settings: dict[str, Any]
     versions: dict[str, str]
     created: AwareDatetime
+
+    @property
+    def reused_rows(self) -> int:
+        """Output rows whose predictions were taken from earlier attempts."""
+        return reused_rows(self.files)
+
+
+def reused_rows(files: Iterable[SealedFile]) -> int:
+    """Output rows of ``files`` whose predictions were taken from earlier attempts."""
+    return sum(file.reused.rows for file in files if file.reused is not None)
 
 
 DocumentType = TypeVar("DocumentType", bound=_Document)

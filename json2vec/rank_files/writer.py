@@ -13,19 +13,20 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from json2vec.batch import Batch
+from json2vec.batch import Batch, RowBatch
 from json2vec.data.plan import Plan
 from json2vec.errors import Json2VecError, ProcessorError
-from json2vec.processors import as_postprocessor
+from json2vec.processors import Postprocessor, as_postprocessor
 from json2vec.rank_files.background import Background
 from json2vec.rank_files.commit import commit_predictions
 from json2vec.rank_files.files import RankFiles, row_namer
 from json2vec.rank_files.folder import reset_folder, shared_attempt
-from json2vec.rank_files.layout import rank_schema
-from json2vec.rank_files.manifest import Manifest, Marker
+from json2vec.rank_files.layout import fit_array, rank_schema
+from json2vec.rank_files.manifest import Manifest, Marker, Reused
 from json2vec.rank_files.payloads import payload_columns, payload_type
 from json2vec.rank_files.postprocess import postprocessed
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
+from json2vec.rank_files.reuse import merged
 from json2vec.ranks import rank_and_world
 from json2vec.stores import open_store
 
@@ -205,31 +206,32 @@ class Writer(BasePredictionWriter):
         assert rows is not None
         assert self._files is not None
         assert self._predictions is not None
+        stored = rows.stored
+        if stored is None:
+            columns = self._columns(item, rows, self._predictions)
+            self._files.write(rows.inputs, columns, rows.source, rows.span, rows.rejected)
+            return
+        kind = self._files.schema.field("predictions").type
+        fresh = pa.array([], kind)
+        if len(rows):
+            columns = self._columns(item, rows, self._predictions)
+            fresh = fit_array(columns, kind, "column 'predictions'", row_namer(rows.source))
+        reused = Reused(attempt=stored.attempt, manifest_sha256=stored.manifest_sha256, rows=stored.reused)
+        self._files.write(stored.inputs, merged(fresh, stored), stored.source, rows.span, rows.rejected, reused)
+
+    def _columns(self, item: _Item, rows: RowBatch, kind: pa.StructType) -> pa.StructArray:
+        """What the model, and the postprocessor where there is one, made of the rows that went through the model."""
         predictions = item.prediction.cpu()
         if self.postprocessor is None:
-            columns = predictions.columns()
-        else:
-            result = postprocessed(self.postprocessor, predictions, item.batch, rows, **item.context)
-            columns = payload_columns(result, len(rows), self._predictions, row_namer(rows.source))
-        self._files.write(rows.inputs, columns, rows.source, rows.span, rows.rejected)
+            return predictions.columns()
+        result = postprocessed(self.postprocessor, predictions, item.batch, rows, **item.context)
+        return payload_columns(result, len(rows), kind, row_namer(rows.source))
 
     # -- before the first batch and after the last ---------------------------------------------------------------------
 
     def _predictions_type(self, trainer: Trainer, model: Any, plan: Plan) -> pa.StructType:
-        kind = model.output_type(self._reconstruct)
-        if self.postprocessor is None:
-            return kind
-        if self.schema is not None:
-            return self.schema
         # Every rank, and every attempt that resumes another, looks at the same rows, so that all derive the same type.
-        batch = _first_batch(trainer, model, plan)
-        if batch is None or batch.rows is None or not len(batch):
-            raise ProcessorError(
-                f"postprocessor {self.postprocessor.name!r}: there is no row that could show what it returns. Remedy: "
-                "declare it with Writer(schema=...) or @postprocess(schema=...)"
-            )
-        predictions = model.predict_step(batch.to(model.device), 0).cpu()
-        return payload_type(postprocessed(self.postprocessor, predictions, batch, batch.rows), len(batch), kind)
+        return predictions_type(self.postprocessor, self.schema, model, plan, _dataset(trainer), self._reconstruct)
 
     def _settings(self, trainer: Trainer, model: Any) -> dict[str, Any]:
         preprocessor = getattr(_datamodule(trainer), "preprocessor", None)
@@ -243,6 +245,38 @@ class Writer(BasePredictionWriter):
             "inputs": self.inputs if isinstance(self.inputs, bool) else list(self.inputs),
             "reconstruct": list(self._reconstruct),
         }
+
+
+def predictions_type(
+    postprocessor: Postprocessor | None,
+    declared: pa.StructType | None,
+    model: Any,
+    plan: Plan,
+    dataset: Any,
+    reconstruct: Sequence[str] = (),
+) -> pa.StructType:
+    """Type of the ``predictions`` column before it is stored.
+
+    Args:
+        declared: what the postprocessor is said to return; None runs it on the snapshot's first rows.
+        dataset: the predict dataloader's.
+
+    Raises:
+        ProcessorError: nothing is declared, and there is no row that could show it.
+    """
+    kind = model.output_type(reconstruct)
+    if postprocessor is None:
+        return kind
+    if declared is not None:
+        return declared
+    batch = _first_batch(dataset, model, plan)
+    if batch is None or batch.rows is None or not len(batch):
+        raise ProcessorError(
+            f"postprocessor {postprocessor.name!r}: there is no row that could show what it returns. Remedy: "
+            "declare it with Writer(schema=...) or @postprocess(schema=...)"
+        )
+    predictions = model.predict_step(batch.to(model.device), 0).cpu()
+    return payload_type(postprocessed(postprocessor, predictions, batch, batch.rows), len(batch), kind)
 
 
 def _datamodule(trainer: Trainer) -> Any:
@@ -270,9 +304,10 @@ def _dataset(trainer: Trainer) -> Any:
     return getattr(loader, "dataset", None)
 
 
-def _first_batch(trainer: Trainer, model: Any, plan: Plan) -> Batch | None:
+def _first_batch(dataset: Any, model: Any, plan: Plan) -> Batch | None:
     """The first ``model.batch_size`` rows of the snapshot, encoded as the predict dataloader does it."""
-    dataset = copy.copy(_dataset(trainer))
+    dataset = copy.copy(dataset)
+    dataset.stored = None
     dataset.plan = Plan(plan.snapshot, 1, ((0, min(model.batch_size, plan.snapshot.rows)),))
     dataset.rank = 0
     return next(iter(dataset), None)

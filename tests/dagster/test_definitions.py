@@ -65,7 +65,8 @@ def test_the_asset_graph_is_this() -> None:
         for spec in checks.check_specs
     }
     names = ("every_rank_file_present", "row_alignment", "schema_matches_model", "values_valid")
-    assert checks == dict.fromkeys(names, (True, daily, True)) | {"rejected_rows": (False, daily, True)}
+    warnings = ("rejected_rows", "input_drift")
+    assert checks == dict.fromkeys(names, (True, daily, True)) | dict.fromkeys(warnings, (False, daily, True))
     assert [job.name for job in defs.jobs or ()] == ["flights_predict"]
     assert [sensor.name for sensor in defs.sensors or ()] == ["flights_shards"]
 
@@ -116,6 +117,9 @@ def test_a_translator_owns_every_name() -> None:
         ({"folder": "x"}, "folder template"),
         ({"columns": {"id": "input.id"}}, "column path"),
         ({"launcher": "slurm"}, "launcher 'slurm'"),
+        ({"contract": "maybe"}, "'raise', 'warn' or 'off'"),
+        ({"contract_sample": -1}, "contract_sample is -1"),
+        ({"contract_limits": {"nulls": 0.1}}, "no limit 'nulls'"),
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused(changed: dict[str, Any], message: str) -> None:

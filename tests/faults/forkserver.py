@@ -45,7 +45,7 @@ class ForkServerLauncher:
         folder = Path(log_folder)
         folder.mkdir(parents=True, exist_ok=True)
         environment = {
-            key: os.environ[key] for key in ("PYTHONPATH", "J2V_FAULT", "J2V_SLOW_RANK_0") if key in os.environ
+            key: value for key, value in os.environ.items() if key.startswith(("J2V_", "AWS_")) or key == "PYTHONPATH"
         }
         processes = [
             _context.Process(target=_rank, args=(rank, ranks, job_path, str(folder / f"rank-{rank}.log"), environment))

@@ -37,6 +37,12 @@ from json2vec.stores import LocalStore, Store
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
+@pytest.fixture(autouse=True)
+def _credentials(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+
+
 class Bucket:
     """A root of partitions on the server, and a sensor that watches it."""
 
@@ -44,13 +50,12 @@ class Bucket:
         self.root = s3.bucket(name) + "/in"
         self.store = S3Store(self.root, s3.options())
         self.source = ShardSource(self.root, storage_options=s3.options())
-        where = {name: one for name, one in s3.options().items() if name not in ("key", "secret")}
         self.instance = instance
         self.cursor: str | None = None
         settings = {"sensor_min_age_s": 0.0, "sensor_max_keys": 7, "sensor_max_partitions": 3} | options
         defs = build_prediction_pipeline(
             name="flights", inputs=self.root, checkpoint="m.ckpt", output="out", warehouse="w.duckdb", table="t",
-            columns={"id": "inputs.id"}, partitions={"kind": "dynamic"}, storage_options=where, **settings,
+            columns={"id": "inputs.id"}, partitions={"kind": "dynamic"}, storage_options=s3.public(), **settings,
         )  # fmt: skip
         (sensor,) = list(defs.sensors or ())
         assert isinstance(sensor, dg.SensorDefinition)

@@ -19,12 +19,12 @@ FLOORS = [
     {"schema", "selectors", "editing"},
     {"columns", "row_hash", "batch", "processors", "nn"},
     {"fields"},
-    {"encode", "masking", "checkpoint", "predictions"},
+    {"encode", "masking", "checkpoint", "predictions", "profile", "profiler", "tallies"},
     {"tree"},
     {"model"},
     {"data"},
     {"rank_files"},
-    {"predict", "serving", "helpers"},
+    {"predict", "serving", "helpers", "contract"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 # Types only: a batch carries what a reader rejected, a checkpoint describes a model.
