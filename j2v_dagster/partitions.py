@@ -19,6 +19,10 @@ MAX_FOLDER_BYTES = 200
 
 PLACEHOLDER = "{partition}"
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\%]")
+_DATE_PART = re.compile(r"\{partition:([^{}]*)\}")
+_DIRECTIVES = ("%Y", "%m", "%d", "%H")
+_DIRECTIVE = re.compile("|".join(_DIRECTIVES))
+_DAILY, _HOURLY = "%Y-%m-%d", "%Y-%m-%d-%H:%M"
 
 
 class PartitionKeyError(ValueError):
@@ -33,13 +37,17 @@ def partition_folder(key: str, template: str = "dt={partition}") -> str:
 
     Args:
         key: the partition key.
-        template: a relative folder with ``{partition}`` exactly once, in its last part.
+        template: a relative folder with ``{partition}`` exactly once, in its last part; or with date parts, such as
+            ``year={partition:%Y}/month={partition:%m}/day={partition:%d}``: of hourly keys with ``%H``, else of daily.
 
     Raises:
-        PartitionKeyError: an empty key, one with a NUL, or one whose folder is longer than `MAX_FOLDER_BYTES` bytes.
+        PartitionKeyError: an empty key, one with a NUL, one whose folder is longer than `MAX_FOLDER_BYTES` bytes, or
+            one that is no date where the template wants one.
         ValueError: a template that cannot be meant.
     """
     check_template(template)
+    if has_date_parts(template):
+        return _parse(key, key_format(template)).strftime(_spelled(template))
     if not key or "\0" in key:
         raise PartitionKeyError(
             f"partition key {key!r} is empty or holds a NUL character; expected text that can name a folder. "
@@ -62,14 +70,63 @@ def partition_folder(key: str, template: str = "dt={partition}") -> str:
 def partition_of(folder: str, template: str = "dt={partition}") -> str | None:
     """The key whose `partition_folder` is ``folder``; None where there is no such key."""
     check_template(template)
-    before, _, after = template.partition(PLACEHOLDER)
-    if not (folder.startswith(before) and folder.endswith(after) and len(folder) > len(before) + len(after)):
-        return None
-    key = unquote(folder[len(before) : len(folder) - len(after)])
+    if has_date_parts(template):
+        key = _date_key(folder, template)
+    else:
+        before, _, after = template.partition(PLACEHOLDER)
+        if not (folder.startswith(before) and folder.endswith(after) and len(folder) > len(before) + len(after)):
+            return None
+        key = unquote(folder[len(before) : len(folder) - len(after)])
     try:
-        return key if partition_folder(key, template) == folder else None
+        return key if key is not None and partition_folder(key, template) == folder else None
     except PartitionKeyError:
         return None
+
+
+def has_date_parts(template: str) -> bool:
+    """Whether a folder template lays keys out by year, month, day and hour."""
+    return _DATE_PART.search(template) is not None
+
+
+def key_format(template: str) -> str:
+    """The form of the keys that a template with date parts takes: Dagster's own, of daily or of hourly partitions."""
+    return _HOURLY if "%H" in template else _DAILY
+
+
+def output_template(template: str) -> str:
+    """The template of the folders that we write ourselves: one folder a partition, however the inputs are laid out."""
+    return "dt={partition}" if has_date_parts(template) else template
+
+
+def _parse(key: str, form: str) -> datetime:
+    try:
+        moment = datetime.strptime(key, form)
+    except ValueError:
+        moment = None
+    # Other digits than 0 to 9, years that strftime shortens, and hours that begin in between would share folders.
+    if moment is None or moment.strftime(form) != key or moment.year < 1000 or moment.minute:
+        raise PartitionKeyError(
+            f"partition key {key[:40]!r} is no date of the form {form}, which the folder template's date parts need. "
+            "Remedy: take daily partitions, hourly ones with %H, or the template 'dt={partition}'"
+        )
+    return moment
+
+
+def _spelled(template: str) -> str:
+    """A template with date parts as one format: braces gone, ``%`` only in `_DIRECTIVES`."""
+    return _DATE_PART.sub(lambda found: found.group(1), template)
+
+
+def _date_key(folder: str, template: str) -> str | None:
+    """The key that a folder of date parts spells. Where it spells two, the last of each part; the caller compares."""
+    pieces = re.split(f"({_DIRECTIVE.pattern})", _spelled(template))
+    digits = {"%Y": "([0-9]{4})"}
+    pattern = "".join(digits.get(one, "([0-9]{2})") if one in _DIRECTIVES else re.escape(one) for one in pieces)
+    matched = re.fullmatch(pattern, folder)
+    if matched is None:
+        return None
+    part = dict(zip((one for one in pieces if one in _DIRECTIVES), matched.groups(), strict=True))
+    return f"{part['%Y']}-{part['%m']}-{part['%d']}" + (f"-{part['%H']}:00" if "%H" in part else "")
 
 
 def fixed_part(template: str) -> str:
@@ -79,16 +136,35 @@ def fixed_part(template: str) -> str:
 
 
 def check_template(template: str) -> None:
-    """Raise ValueError unless ``template`` is a relative folder with the placeholder once, in its last part."""
-    parts = template.split("/")
-    if (
-        template.count(PLACEHOLDER) != 1
-        or PLACEHOLDER not in parts[-1]
-        or any(part in ("", ".", "..") for part in parts)
-    ):
+    """Raise ValueError unless ``template`` is a relative folder with the placeholder once, in its last part, or with
+    the date parts year, month and day."""
+    plain = _DIRECTIVE.sub("0", _spelled(template)) if has_date_parts(template) else template
+    parts = plain.split("/")
+    relative = not any(part in ("", ".", "..") for part in parts)
+    if has_date_parts(template):
+        named, last = set(_DIRECTIVE.findall(_spelled(template))), _spelled(template).rpartition("/")[2]
+        clean = not _UNSAFE.search(plain.replace("/", "")) and not set("{}") & set(plain)
+        if relative and clean and named >= {"%Y", "%m", "%d"} and _DIRECTIVE.search(last):
+            return
+    elif relative and template.count(PLACEHOLDER) == 1 and PLACEHOLDER in parts[-1]:
+        return
+    raise ValueError(
+        f"folder template {template!r}: expected a relative folder that holds {PLACEHOLDER} exactly once, in its "
+        "last part, such as 'dt={partition}', or date parts %Y, %m, %d and maybe %H, such as "
+        "'year={partition:%Y}/month={partition:%m}/day={partition:%d}' or '{partition:%Y/%m/%d/%H}'"
+    )
+
+
+def check_folder(template: str, partitions_def: dg.PartitionsDefinition, *, name: str) -> None:
+    """Raise ValueError unless the keys of ``partitions_def`` can be laid out as ``template`` says."""
+    check_template(template)
+    if not has_date_parts(template):
+        return
+    form = key_format(template)
+    if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition) or partitions_def.fmt != form:
         raise ValueError(
-            f"folder template {template!r}: expected a relative folder that holds {PLACEHOLDER} exactly once, in its "
-            "last part, such as 'dt={partition}'"
+            f"pipeline {name!r}: folder {template!r} takes keys of the form {form}; expected "
+            f"{'hourly' if '%H' in template else 'daily'} partitions. Remedy: add or remove %H, or take {PLACEHOLDER}"
         )
 
 

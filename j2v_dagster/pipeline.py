@@ -16,7 +16,7 @@ from j2v_dagster.checks import ALL_FINDINGS
 from j2v_dagster.contract import ContractOptions
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.launchers.build import build_launcher
-from j2v_dagster.partitions import build_partitions, check_template
+from j2v_dagster.partitions import build_partitions, check_folder
 from j2v_dagster.scanning import ScanOptions
 from j2v_dagster.sensors import SensorOptions, build_shard_sensor
 from j2v_dagster.shards import ShardSource
@@ -98,7 +98,8 @@ def build_prediction_pipeline(
         table: the table's name, taken literally as one identifier.
         columns: path by column name (syntax: `j2v_dagster.warehouse.columns`).
         suffix: file format of the shards, one of `json2vec.enums.Suffix`.
-        folder: template of a partition's folder below ``inputs`` and ``output``.
+        folder: template of a partition's folder below ``inputs`` and ``output``; with date parts, such as
+            ``{partition:%Y/%m/%d}``, below ``inputs`` only.
         partition_column: name of the table's text column that holds the partition key.
         ranks: processes that predict one partition.
         batch_size: rows a forward pass; default: the model's.
@@ -194,7 +195,8 @@ def build_prediction_pipeline(
         contract_options = ContractOptions.of(contract, contract_sample, contract_limits)
     except ValueError as exc:
         raise ValueError(f"pipeline {name!r}: {exc}") from exc
-    check_template(folder)
+    partitions_def = build_partitions(partitions, name=name)
+    check_folder(folder, partitions_def, name=name)
     options = dict(storage_options or {})
     if secret := sorted(set(options) & SECRET_OPTIONS):
         raise ValueError(
@@ -206,7 +208,7 @@ def build_prediction_pipeline(
     pipeline = Pipeline(
         name=name,
         source=ShardSource(inputs=inputs, suffix=suffix, folder=folder, storage_options=options or None),
-        partitions_def=build_partitions(partitions, name=name),
+        partitions_def=partitions_def,
         checkpoint=_absolute(checkpoint),
         output=_absolute(output),
         warehouse=build_warehouse(warehouse),

@@ -42,6 +42,7 @@ from j2v_dagster.incremental import reusable
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.lineage import column_schema, columns_read, rank_file_lineage, table_lineage
 from j2v_dagster.locks import Lease, partition_lock
+from j2v_dagster.partitions import output_template
 from j2v_dagster.shards import ShardSource, read_inputs, shard_rows, shown_listing, write_inputs
 from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
@@ -118,7 +119,7 @@ class Pipeline:
 
     def output_of(self, partition: str) -> PartitionOutput:
         options = self.source.storage_options
-        return PartitionOutput.of(self.output, partition, self.source.folder, options, self.scratch)
+        return PartitionOutput.of(self.output, partition, output_template(self.source.folder), options, self.scratch)
 
     def sealed(self, partition: str, run_id: str) -> SealedAttempt:
         return seal(self.output_of(partition).committed(run_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import PurePosixPath
 
 import dagster as dg
@@ -9,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from j2v_dagster.partitions import PartitionKeyError, build_partitions, partition_folder, partition_of
+from j2v_dagster.partitions import (
+    PartitionKeyError,
+    build_partitions,
+    check_folder,
+    fixed_part,
+    partition_folder,
+    partition_of,
+)
 
 HOSTILE = ["../x", "a/b", "%2e%2e", "..", ".", "/etc", "a\\b", "a\nb", "....//x", "-rf", "ü ?#"]
 
@@ -55,6 +63,80 @@ def test_an_encoded_folder_that_we_would_never_make_has_no_key() -> None:
 def test_a_template_that_cannot_be_meant_is_refused(template: str) -> None:
     with pytest.raises(ValueError, match="folder template"):
         partition_folder("a", template)
+
+
+DATES = [
+    "year={partition:%Y}/month={partition:%m}/day={partition:%d}", "{partition:%Y/%m/%d}", "raw/v1/{partition:%Y%m%d}",
+    "{partition:%Y}/{partition:%Y-%m}/dt={partition:%Y-%m-%d}", "{partition:%d.%m.%Y}",
+]  # fmt: skip
+HOURS = [
+    "{partition:%Y/%m/%d/%H}", "dt={partition:%Y-%m-%d}/hour={partition:%H}", "x{partition:%Y}/{partition:%m%d-%H}y",
+]  # fmt: skip
+
+
+@given(st.datetimes(datetime(1900, 1, 1), datetime(9999, 12, 31)), st.sampled_from([*DATES, *HOURS]))
+def test_date_parts_and_keys_are_inverse(moment: datetime, template: str) -> None:
+    key = moment.strftime("%Y-%m-%d-%H:00" if "%H" in template else "%Y-%m-%d")
+    folder = partition_folder(key, template)
+    assert partition_of(folder, template) == key
+    assert len(folder.split("/")) == template.count("/") + 1
+    assert folder.startswith(fixed_part(template))
+    assert set(folder) <= set("0123456789=/-.abcdefghijklmnopqrstuvwxyz")
+
+
+@given(st.text(max_size=24), st.sampled_from([*DATES, *HOURS]))
+def test_what_is_no_date_is_no_folder_and_no_key(text: str, template: str) -> None:
+    try:
+        folder = partition_folder(text, template)
+    except PartitionKeyError:
+        pass
+    else:
+        assert partition_of(folder, template) == text
+    key = partition_of(text, template)
+    assert key is None or partition_folder(key, template) == text
+
+
+@pytest.mark.parametrize(
+    ("folder", "template"),
+    [
+        ("2013/02/30", "{partition:%Y/%m/%d}"), ("2013/1/2", "{partition:%Y/%m/%d}"), ("2013/01/02/24", HOURS[0]),
+        ("2013/2013-01/dt=2014-01-02", DATES[3]), ("2013/01/02\n", "{partition:%Y/%m/%d}"),
+        ("٢٠١٣/01/02", "{partition:%Y/%m/%d}"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_spells_no_date_or_two_has_no_key(folder: str, template: str) -> None:
+    assert partition_of(folder, template) is None
+
+
+@pytest.mark.parametrize("key", ["../x", "2013-1-2", "2013-01-32", "2013-01-02-00:30", "", "\0", "\uff1213-01-02"])
+@pytest.mark.parametrize("template", [DATES[0], HOURS[0]])
+def test_a_key_that_is_no_date_is_refused_by_date_parts(key: str, template: str) -> None:
+    with pytest.raises(PartitionKeyError, match="Remedy"):
+        partition_folder(key, template)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{partition:%Y/%m}", "{partition:%Y/%m/%d}/x", "../{partition:%Y%m%d}", "/{partition:%Y%m%d}",
+        "{partition:%Y%m%d}/", "{partition:%Y%m%d%S}", "{partition:%Y%m%d}{partition}",
+        "{partition:}/{partition:%Y%m%d", "{partition:../%Y%m%d}", "{partition:%Y%m%d\\x}",
+    ],
+)  # fmt: skip
+def test_date_parts_that_cannot_be_meant_are_refused(template: str) -> None:
+    with pytest.raises(ValueError, match="folder template"):
+        partition_folder("2013-01-20", template)
+
+
+def test_date_parts_want_partitions_of_their_kind() -> None:
+    daily = build_partitions({"kind": "daily", "start": "2013-01-20"}, name="p")
+    hourly = build_partitions({"kind": "hourly", "start": "2013-01-20-00:00"}, name="p")
+    check_folder(DATES[0], daily, name="p")
+    check_folder(HOURS[0], hourly, name="p")
+    dynamic = build_partitions({"kind": "dynamic"}, name="p")
+    for template, one in ((DATES[0], hourly), (HOURS[0], daily), (DATES[0], dynamic)):
+        with pytest.raises(ValueError, match=r"pipeline 'p': folder .* takes keys of the form"):
+            check_folder(template, one, name="p")
 
 
 def test_partitions_come_from_plain_values() -> None:
