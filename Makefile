@@ -11,7 +11,7 @@ UIHOME := $(CURDIR)/$(DATA)/dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo ui new-day test check test-faults bench bench-peer screenshot clean distclean
+.PHONY: help install demo ui new-day test check test-faults bench bench-peer bench-scale screenshot clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -47,14 +47,21 @@ check: $(STAMP)  ## lint, types and the fast tests
 test-faults: $(STAMP)  ## only the fault injection: ranks killed, files deleted, bytes flipped
 	$(BIN)/python -m pytest tests/faults
 
-bench: $(STAMP)  ## microseconds and bytes a row of each stage, from plan to verification
+bench: $(STAMP)  ## each stage's share, distance from the network's and the processor's limit, start-up, verification
 	$(BIN)/python benchmarks/stages.py
+	$(BIN)/python benchmarks/limit.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/padding.py
+	$(BIN)/python benchmarks/gpu.py
 	$(BIN)/python benchmarks/verify.py --mutations 1000
 	$(BIN)/python benchmarks/resume.py
 	$(BIN)/python benchmarks/incremental.py
 
 bench-peer: $(STAMP)  ## rows/s beside PyPI json2vec, in an environment of its own (needs Python 3.12, 2 GB to download)
 	$(BIN)/python benchmarks/peer/run.py
+
+bench-scale: $(STAMP)  ## 1e5 and 1e6 rows, 10,000 files, 1 to 4 ranks, planning a million files (ten minutes)
+	$(BIN)/python benchmarks/scale.py
 
 screenshot: $(STAMP)  ## docs/images/asset-graph.png from the real UI (needs Chromium and `make demo`)
 	$(BIN)/python docs/tools/screenshot.py --data $(DATA)

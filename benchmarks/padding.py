@@ -11,6 +11,7 @@ scored on 4,096 rows of its own; forward rates are measured in turns.
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import statistics
 import sys
@@ -43,7 +44,7 @@ def make_rows(count: int, seed: int) -> pl.DataFrame:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     price, sku = np.round(rng.lognormal(1, 1, offsets[-1]), 2), rng.integers(0, SKUS, offsets[-1])
     labels = []
-    for start, stop in zip(offsets, offsets[1:], strict=False):
+    for start, stop in itertools.pairwise(offsets):
         dearest = sku[start + int(np.argmax(price[start:stop]))] % 2
         alike = sku[start] % 2 == sku[stop - 1] % 2
         labels.append(f"{'odd' if dearest else 'even'}, {'same' if alike else 'other'}")
@@ -67,7 +68,7 @@ def train(padding: str, rows: pl.DataFrame, epochs: int, seed: int) -> Any:
     )  # fmt: skip
     trainer = lit.Trainer(accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False,
                           enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
-    trainer.fit(model, j2v.PolarsDataModule(model=model, train=rows, shuffle_rows=len(rows)))
+    trainer.fit(model, j2v.PolarsDataModule(model=model, train=rows))
     model.batch_size = 1024
     return model.eval()
 

@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py [--rows 100000 1000000] [--parts rows files ranks plan]
 
-Every prediction is what a pipeline starts, `python -m json2vec.predict JOB`, one process a rank and one thread a
+Every prediction is what a pipeline starts, `json2vec.predict` on a job file, one process a rank and one thread a
 process, then the commit; its seconds are those of the processes from start to end, its peak memory that of the largest.
 The model is small (3 fields, d_model 16), so that reading, writing and memory are what is measured. `plan` makes up
 listings of a million files with 1e11 rows: what the coordinator does before any rank starts, and what one rank does
@@ -40,6 +40,15 @@ from json2vec.stores import file_sha256, open_store  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BATCH = 1024
+# A child's ru_maxrss begins at what its parent had when it started, so a rank says itself how much it held, in KiB.
+RANK = """
+import sys
+from json2vec.predict import main
+code = main(sys.argv[1:])
+held = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print("\\npeak", held.split()[1])
+sys.exit(code)
+"""
 
 
 def save_model(path: Path) -> None:
@@ -80,7 +89,7 @@ def predict(root: Path, rows: Path, ranks: int) -> dict[str, float]:
     (root / "job.json").write_text(json.dumps(job))
     seconds["plan"] = time.perf_counter() - start
     environment = common.thread_environment() | {"PYTHONPATH": str(REPOSITORY), "WORLD_SIZE": str(ranks)}
-    command = [sys.executable, "-W", "ignore", "-m", "json2vec.predict", str(root / "job.json")]
+    command = [sys.executable, "-W", "ignore", "-c", RANK, str(root / "job.json")]
     processes = []
     for rank in range(ranks):
         with (root / f"rank-{rank}.log").open("w") as log:
@@ -94,6 +103,7 @@ def predict(root: Path, rows: Path, ranks: int) -> dict[str, float]:
         ended.append(time.perf_counter())
         if process.returncode:
             raise SystemExit(f"rank {rank} failed:\n{(root / f'rank-{rank}.log').read_text()[-3000:]}")
+    peaks = [int((root / f"rank-{rank}.log").read_text().rpartition("peak ")[2]) for rank in range(ranks)]
     seconds["ranks"] = max(ended) - start - seconds["plan"]
     before = time.perf_counter()
     manifest = j2v.commit_predictions(output, plan, attempt="scale")
@@ -103,7 +113,7 @@ def predict(root: Path, rows: Path, ranks: int) -> dict[str, float]:
         **seconds,
         "rows": snapshot.rows,
         "cpu": sum(used.ru_utime + used.ru_stime for used in usage),
-        "peak_mib": max(used.ru_maxrss for used in usage) / 1024,
+        "peak_mib": max(peaks) / 1024,
     }
 
 

@@ -74,7 +74,8 @@ def build(workload: dict[str, Any], folder: Path) -> None:
     export_model(model, folder / "exported")
 
 
-def compact_rows(predictions: Any, metadata: Any) -> Any:
+@j2v.postprocess
+def compact_rows(predictions: Any, *, metadata: Any) -> Any:
     """Ours with the parameters of 0.4.11, which hands them over by name."""
     label = predictions.get(j2v.Address("record", "label"), {}).get("content", {})
     return {j2v.Address("record", "warehouse_row"): {

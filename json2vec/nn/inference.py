@@ -201,7 +201,7 @@ def _prepare_small(attention: Attention, length: int, period: int | None) -> Res
         even, odd = dim // 2 * 2, dim % 2
         both = rows[:, :turned].view(length, heads + groups, dim, n)
         a, b = both[:, :, 0:even:2], both[:, :, 1:even:2]
-        qk = torch.empty(length, heads + groups, dim, n)
+        qk = rows.new_empty(length, heads + groups, dim, n)
         torch.mul(a, cos, out=qk[:, :, 0:even:2]).addcmul_(b, sin, value=-1)
         torch.mul(b, cos, out=qk[:, :, 1:even:2]).addcmul_(a, sin)
         if odd:

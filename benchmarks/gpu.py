@@ -1,0 +1,83 @@
+"""The forward on a CUDA device: rows/s by batch size and precision, and the error of the lower precisions.
+
+    python benchmarks/gpu.py [--workloads flat nested] [--batches 1024 8192 65536]
+
+Skips (exit code 0) where torch finds no CUDA device. Every rate is the median of 5 loops of ready batches on the
+device, with the device awaited at the end; the error is the largest difference of any emitted number from float32 on
+the CPU. bf16 is `Trainer(precision="bf16-mixed")`'s autocast, which a pipeline sets with its option `precision`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import common
+
+common.limit_threads()
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this repository, installed or not
+
+import torch  # noqa: E402
+import workload as workload_files  # noqa: E402
+from arithmetic import flops_per_row  # noqa: E402
+from stages import make_model  # noqa: E402
+
+WAYS = {"float32": ("highest", None), "tf32": ("high", None), "bf16": ("highest", torch.bfloat16)}
+
+
+def context(kind: torch.dtype | None) -> Any:
+    return contextlib.nullcontext() if kind is None else torch.autocast("cuda", kind)
+
+
+def measure(name: str, sizes: list[int]) -> list[list[str]]:
+    """One row of the table for every batch size and precision."""
+    workload = workload_files.load(workload_files.FOLDER / f"{name}.json")
+    model = make_model(workload)
+    lines = []
+    for size in sizes:
+        rows = workload_files.make_rows(workload, size, workload["seed"]).combine_chunks().to_batches()[0]
+        batch = model.cpu().encode(rows)
+        expected = model.infer(batch.slice(0, 1024)).cpu().emitted
+        ready, _ = batch.to("cuda"), model.cuda()
+        for way, (matmul, kind) in WAYS.items():
+            torch.set_float32_matmul_precision(matmul)
+            with context(kind):
+                found = model.infer(ready).cpu().emitted
+                error = max(
+                    float((found[at][key][:1024] - value).abs().max())
+                    for at, tensors in expected.items() for key, value in tensors.items() if value.is_floating_point()
+                )  # fmt: skip
+                rates = []
+                for _ in range(5):
+                    torch.cuda.synchronize()
+                    start = time.perf_counter()
+                    for _ in range(10):
+                        model.infer(ready)
+                    torch.cuda.synchronize()
+                    rates.append(10 * size / (time.perf_counter() - start))
+            rate = common.spread(rates)["median"]
+            lines.append([name, str(size), way, f"{rate:,.0f}", f"{rate * flops_per_row(model) / 1e12:.2f}",
+                          f"{error:.1e}", f"{torch.cuda.max_memory_allocated() / 2**20:,.0f}"])  # fmt: skip
+            torch.cuda.reset_peak_memory_stats()
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workloads", nargs="+", default=workload_files.names(), choices=workload_files.names())
+    parser.add_argument("--batches", nargs="+", type=int, default=[1024, 8192, 65536])
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("skipped: torch finds no CUDA device")
+        return
+    lines = [line for name in arguments.workloads for line in measure(name, arguments.batches)]
+    print(torch.cuda.get_device_name())
+    print(common.table(["workload", "batch", "precision", "rows/s", "TFLOP/s", "largest error", "MiB"], lines))
+
+
+if __name__ == "__main__":
+    main()
