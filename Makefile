@@ -11,7 +11,7 @@ UIHOME := $(CURDIR)/$(DATA)/dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo ui new-day test check test-faults bench bench-peer bench-scale screenshot clean distclean
+.PHONY: help install demo ui new-day test check test-faults bench bench-peer bench-scale bench-sensor screenshot clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -56,6 +56,9 @@ bench: $(STAMP)  ## each stage's share, distance from the network's and the proc
 	$(BIN)/python benchmarks/verify.py --mutations 1000
 	$(BIN)/python benchmarks/resume.py
 	$(BIN)/python benchmarks/incremental.py
+
+bench-sensor: $(STAMP)  ## seconds, MiB and cursor of sensor ticks over 100,000 keys, local and on a real S3 server
+	$(BIN)/python benchmarks/sensor.py
 
 bench-peer: $(STAMP)  ## rows/s beside PyPI json2vec, in an environment of its own (needs Python 3.12, 2 GB to download)
 	$(BIN)/python benchmarks/peer/run.py
