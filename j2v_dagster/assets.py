@@ -15,7 +15,8 @@ import dagster as dg
 from j2v_dagster.automation import no_retry_of_permanent_errors
 from j2v_dagster.backfill import STEPS, build_single_run
 from j2v_dagster.checks import build_check_specs
-from j2v_dagster.steps import Pipeline, Result
+from j2v_dagster.results import Result
+from j2v_dagster.steps import Pipeline
 from j2v_dagster.translator import Role
 from j2v_dagster.warehouse.columns import ColumnPath
 
@@ -50,7 +51,7 @@ def build_assets(pipeline: Pipeline, behaviour: Behaviour) -> list[Any]:
     if behaviour.single_run:
         specs = [dg.AssetSpec(**options[role]) for role in STEPS]
         step = {"retry_policy": behaviour.retry_policy, "pool": behaviour.pool or pipeline.warehouse.kind}
-        return [model_checkpoint, build_single_run(pipeline, specs, **step)]
+        return [model_checkpoint, build_single_run(pipeline, specs, retries=behaviour.retries, **step)]
 
     @dg.asset(**options["input_shards"])
     def input_shards(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -38,6 +38,8 @@ MANIFEST = "_manifest.json"
 VERIFIED = "_verified.json"
 CURRENT = "_current.json"
 JOB = "job.json"
+LAUNCHES = "_launches"
+"""Below OUTPUT: the jobs and logs of backfills in a single run."""
 SCRATCH_VARIABLE = "J2V_SCRATCH"
 
 
@@ -104,9 +106,7 @@ class Attempt:
         refuses costs the copy only), and remove what killed ranks left in the scratch folder."""
         if self.remote is None:
             return
-        for path in sorted(self.log_folder.glob("*.log")):
-            with contextlib.suppress(StoreError):
-                self.remote.write(f"logs/{path.name}", path.read_bytes())
+        copy_logs(self.log_folder, self.remote)
         for path in self.path.glob("j2v-rank-*"):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -171,7 +171,7 @@ class PartitionOutput:
             json2vec.errors.IncompletePredictions: there is none.
         """
         attempts = self.attempts()[::-1]
-        ours = [attempt for attempt in attempts if attempt.name.split("-")[1:2] == [run_id[:8]]]
+        ours = [attempt for attempt in attempts if is_of_run(attempt.name, run_id)]
         for attempt in (*ours, *attempts):
             if attempt.committed:
                 return attempt
@@ -226,6 +226,18 @@ class PartitionOutput:
                 f"{self.store.uri(CURRENT)} was moved by another run while attempt {attempt.name} was being loaded, so "
                 "that the table may hold either's rows. Remedy: materialize the predictions of this partition again"
             ) from exc
+
+
+def copy_logs(folder: Path, store: Store) -> None:
+    """Copy the logs in a local folder to ``logs/`` of a store, as far as it takes them."""
+    for path in sorted(folder.glob("*.log")):
+        with contextlib.suppress(StoreError):
+            store.write(f"logs/{path.name}", path.read_bytes())
+
+
+def is_of_run(name: str, run_id: str) -> bool:
+    """Whether the attempt of that name was made by this Dagster run."""
+    return name.split("-")[1:2] == [run_id[:8]]
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,11 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.events import DagsterEvent
 
+from j2v_dagster.attempts import is_of_run
+from j2v_dagster.automation import may_pass
 from j2v_dagster.checks import build_check_specs
-from j2v_dagster.steps import Pipeline, Result
+from j2v_dagster.results import Result
+from j2v_dagster.steps import Pipeline
 from j2v_dagster.translator import Role
 from json2vec.errors import Json2VecError
 
@@ -39,11 +42,14 @@ class PartitionsFailed(Json2VecError):
     """Partitions of a backfill that did not get to their end; the message names each with its error."""
 
 
-def build_single_run(pipeline: Pipeline, specs: Sequence[dg.AssetSpec], **options: Any) -> dg.AssetsDefinition:
+def build_single_run(
+    pipeline: Pipeline, specs: Sequence[dg.AssetSpec], *, retries: int = 0, **options: Any
+) -> dg.AssetsDefinition:
     """The partitioned assets of a pipeline as one step over any number of partitions.
 
     Args:
         specs: of `STEPS`, with their dependencies and partitions.
+        retries: tries of the step after the first; one works on what failed before and may yet succeed.
         options: of the step: pool, retry policy.
     """
     blocking = {
@@ -63,7 +69,7 @@ def build_single_run(pipeline: Pipeline, specs: Sequence[dg.AssetSpec], **option
     def partitions(context: dg.AssetExecutionContext) -> Iterator[Any]:
         run = _Run(pipeline, context, {spec.key: spec for spec in specs}, blocking)
         run.all_steps()
-        run.raise_if_failed()
+        run.raise_if_failed(retries)
         yield from ()
 
     return partitions
@@ -81,8 +87,14 @@ class _Run:
     ) -> None:
         self.pipeline, self.context, self.specs, self.blocking = pipeline, context, specs, blocking
         self.log: logging.Logger = context.log
-        self.left = list(context.partition_keys)
+        self.left = [one for one in context.partition_keys if not (context.retry_number and self._loaded(one))]
         self.failed: dict[str, str] = {}
+        self._passing = False  # whether trying again may mend any of them
+
+    def _loaded(self, partition: str) -> bool:
+        """Whether an earlier try of this very run has loaded the partition."""
+        current = self.pipeline.output_of(partition).current()
+        return current is not None and is_of_run(current["attempt"], self.context.run.run_id)
 
     def all_steps(self) -> None:
         """Those of `STEPS` that the run selects, each over all partitions that got so far."""
@@ -109,7 +121,7 @@ class _Run:
 
     def _settle(self, role: Role, partition: str, outcome: Result | Exception) -> None:
         if isinstance(outcome, Exception):
-            self._fail(partition, f"{role}: {type(outcome).__name__}: {outcome}")
+            self._fail(partition, f"{role}: {type(outcome).__name__}: {outcome}", outcome)
             return
         key = self.pipeline.key(role)
         tags = self._versions(self.specs[key], partition, outcome)
@@ -121,7 +133,7 @@ class _Run:
         try:
             results = self.pipeline.verify(partition, self.context.run.run_id, self.log)
         except Exception as exc:
-            self._fail(partition, f"checks: {type(exc).__name__}: {exc}")
+            self._fail(partition, f"checks: {type(exc).__name__}: {exc}", exc)
             return
         for one in results:
             assert one.asset_key is not None
@@ -157,21 +169,26 @@ class _Run:
             return {**tags, DATA_VERSION_TAG: compute_logical_data_version(code, inputs).value}
         return {**tags, DATA_VERSION_TAG: result.data_version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
 
-    def _fail(self, partition: str, why: str) -> None:
+    def _fail(self, partition: str, why: str, error: Exception | None = None) -> None:
         self.failed[partition] = why
+        self._passing |= error is not None and may_pass(error)
         self.left.remove(partition)
         self.log.error(f"partition {partition}: {why}")
 
-    def raise_if_failed(self) -> None:
-        """Raise `PartitionsFailed` naming each partition that failed, its step and its error."""
+    def raise_if_failed(self, retries: int) -> None:
+        """Raise `PartitionsFailed` naming each partition that failed, its step and its error; where trying again is in
+        vain for all of them, so that Dagster does not try again."""
         if not self.failed:
             return
         named = [f"{partition}: {why}" for partition, why in list(self.failed.items())[:MAX_NAMED]]
         more = f"\nand {len(self.failed) - MAX_NAMED} more, see the run's log" if len(self.failed) > MAX_NAMED else ""
         total = len(self.failed) + len(self.left)
-        raise PartitionsFailed(
+        error = PartitionsFailed(
             f"{len(self.failed)} of {total} partitions failed; the other {len(self.left)} are done, and the table "
             "keeps the failed ones' old rows. Remedy: mend the causes and materialize the failed partitions again.\n"
             + "\n".join(named)
             + more
         )
+        if retries and not self._passing:
+            raise dg.Failure(description=f"PartitionsFailed: {error}", allow_retries=False) from error
+        raise error

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from j2v_dagster.attempts import CURRENT, MANIFEST, VERIFIED, Attempt, PartitionOutput
+from j2v_dagster.attempts import CURRENT, LAUNCHES, MANIFEST, VERIFIED, Attempt, PartitionOutput
 from j2v_dagster.locks import PartitionBusy, partition_lock
 from json2vec.errors import StoreError
 from json2vec.stores import Store, open_store
@@ -115,6 +115,7 @@ def clean(
         for path in dict.fromkeys(doomed):
             shutil.rmtree(path, ignore_errors=not path.exists())
         removed += [removal for removal, _ in found]
+    removed += _old_launches(local, older_than_days, dry_run=dry_run) if local is not None else []
     return CleanReport(tuple(removed), tuple(skipped), dry_run)
 
 
@@ -198,6 +199,18 @@ def _set_aside(attempt: Attempt) -> list[Path]:
     target = attempt.path.parent.parent / f"{_REMOVED}{attempt.name}"
     os.rename(attempt.path, target)
     return [target]
+
+
+def _old_launches(root: Path, older_than_days: float, *, dry_run: bool) -> list[Removal]:
+    """Remove the jobs and logs of old backfills in a single run."""
+    removed = []
+    for folder in sorted((root / LAUNCHES).glob("*")):
+        size, written = _measure(Attempt(folder.name, folder))
+        if (age := (time.time() - written) / _DAY_S) >= older_than_days:
+            removed.append(Removal(folder, age, size, "logs of a backfill"))
+            if not dry_run:
+                shutil.rmtree(folder)
+    return removed
 
 
 def _leftovers(output: PartitionOutput) -> list[Path]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 from j2v_dagster.partitions import partition_folder
 from j2v_dagster.shards import INPUTS_FILE, ShardSource
@@ -263,18 +263,9 @@ def _quantile(values: Sequence[float], weights: Sequence[float], share: float) -
     return ordered[-1][0]
 
 
-class _Foldered(Protocol):
-    def folders(self, prefix: str = "") -> list[str]: ...
-
-
 def _folders(store: Store, prefix: str) -> list[str]:
     """Names of the folders right below ``prefix``, sorted; partitions' and attempts' alone."""
-    if isinstance(store, LocalStore):
-        root = Path(store.uri(prefix))
-        found = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-    else:
-        found = cast(_Foldered, store).folders(prefix)
-    return sorted(name for name in found if name[0] not in "._")
+    return [name for name in store.folders(prefix) if name[0] not in "._"]
 
 
 def _free(store: Store) -> int | None:

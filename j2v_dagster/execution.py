@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from j2v_dagster.attempts import JOB, Attempt
+from j2v_dagster.attempts import JOB, Attempt, copy_logs
 from j2v_dagster.launchers.base import LAUNCHER_RANK, Launcher, Status
 from json2vec.errors import CheckpointError, IncompletePredictions, Json2VecError, StoreError
 from json2vec.stores import Store, file_sha256
@@ -83,10 +83,12 @@ class Launch:
     Attributes:
         folder: on this machine.
         attempts: one a partition.
+        remote: where the logs of several partitions are kept in an object store; those of one go to its attempt.
     """
 
     folder: Path
     attempts: tuple[Attempt, ...]
+    remote: Store | None = None
 
     @classmethod
     def of(cls, attempt: Attempt) -> Launch:
@@ -106,9 +108,11 @@ class Launch:
         return self.attempts[-1].has(f"rank-{rank}.json")
 
     def tidy(self) -> None:
-        """See `Attempt.tidy`."""
+        """Once the ranks have ended: see `Attempt.tidy`."""
         for attempt in self.attempts:
             attempt.tidy()
+        if self.remote is not None:
+            copy_logs(self.log_folder, self.remote)
 
 
 @dataclass
@@ -241,6 +245,7 @@ def commit(attempt: Attempt, job: PredictJob) -> Manifest:
     Raises:
         json2vec.errors.IncompletePredictions: a marker is missing or does not match the plan, or more rows were
             quarantined than ``job.max_rejected`` allows.
+        RanksFailed: the ranks at fault have said why.
     """
     from json2vec.predict import plan_job
     from json2vec.rank_files.commit import commit_predictions
@@ -256,10 +261,12 @@ def commit(attempt: Attempt, job: PredictJob) -> Manifest:
             max_rejected=job.max_rejected,
         )
     except IncompletePredictions as exc:
-        said = [f"rank {rank}: {_words(error)}" for rank in exc.ranks if (error := error_of(attempt, rank))]
-        if not said:
+        errors = {rank: error for rank in exc.ranks if (error := error_of(attempt, rank))}
+        if not errors:
             raise
-        raise IncompletePredictions(f"{'; '.join(said)}. {exc}", ranks=exc.ranks) from exc
+        said = "; ".join(f"rank {rank}: {_words(error)}" for rank, error in errors.items())
+        names = tuple(name for error in errors.values() for name in _chain(error))
+        raise RanksFailed(f"{said}. {exc}", ranks=exc.ranks, errors=names) from exc
 
 
 def rank_table(attempt: Attempt, world_size: int) -> list[dict[str, Any]]:

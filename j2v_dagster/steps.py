@@ -6,7 +6,6 @@ one materialization a step and `j2v_dagster.backfill` as one event a partition.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from j2v_dagster.attempts import (
+    LAUNCHES,
+    MANIFEST,
     Attempt,
     PartitionOutput,
     SealedAttempt,
@@ -31,6 +32,7 @@ from j2v_dagster.contract import ContractOptions, contract_metadata
 from j2v_dagster.estimate import Settings, estimate_line
 from j2v_dagster.execution import (
     Launch,
+    RanksFailed,
     check_free_space,
     checkpoint_sha256,
     commit,
@@ -43,7 +45,8 @@ from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.lineage import column_schema, columns_read, rank_file_lineage, table_lineage
 from j2v_dagster.locks import Lease, partition_lock
 from j2v_dagster.partitions import output_template
-from j2v_dagster.shards import ShardSource, read_inputs, shard_rows, shown_listing, write_inputs
+from j2v_dagster.results import Result, rank_files_result, shards_result
+from j2v_dagster.shards import ShardSource, read_inputs, shown_listing, write_inputs
 from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.columns import ColumnPath, Projection, project
@@ -59,19 +62,6 @@ if TYPE_CHECKING:
     from json2vec.contract import Outcome
     from json2vec.predict import PredictJob
     from json2vec.rank_files.resume import Resume
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a step made of one partition.
-
-    Attributes:
-        metadata: for the UI.
-        data_version: of the asset's partition; None leaves it to Dagster.
-    """
-
-    metadata: Mapping[str, Any]
-    data_version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,18 +151,7 @@ class Pipeline:
         snapshot = self.source.snapshot(partition)
         write_inputs(self.output_of(partition).store, snapshot)
         log.info(f"{snapshot.files.num_rows} shards with {snapshot.rows:,} rows in {snapshot.root}")
-        return Result(
-            data_version=snapshot.digest,
-            metadata={
-                "dagster/partition_row_count": snapshot.rows,
-                "dagster/uri": self.source.uri(partition),
-                "dagster/column_schema": column_schema(snapshot.schema),
-                "shards": snapshot.files.num_rows,
-                "bytes": sum(snapshot.files["size"].to_pylist()),
-                "snapshot": snapshot.digest,
-                "files": table_metadata(shard_rows(snapshot)),
-            },
-        )
+        return shards_result(snapshot, self.source.uri(partition))
 
     def fingerprint(self) -> Result:
         """Hash the checkpoint."""
@@ -243,46 +222,34 @@ class Pipeline:
         """Start the ranks once and wait for their end; see `j2v_dagster.execution.run_ranks`."""
         run_ranks(self.launcher, launch, ranks=self.ranks, rank_timeout_s=self.rank_timeout_s, log=log)
 
-    def commit(self, prepared: Prepared) -> Result:
+    def commit(self, prepared: Prepared, launch: Launch) -> Result:
         """Write the manifest of an attempt whose ranks have ended, if it is complete."""
         attempt, snapshot, resumed = prepared.attempt, prepared.snapshot, prepared.resumed
         if prepared.lease is not None:
             prepared.lease.check()
         manifest = commit(attempt, prepared.job)
-        ranks = rank_table(attempt, self.ranks)
-        seconds = max(max(row["seconds"] for row in ranks), 1e-9)
         schema = seal(attempt).schema()
-        return Result(
-            data_version=predicted_version(prepared.job, snapshot),
-            metadata={
-                "dagster/partition_row_count": manifest.rows,
+        return rank_files_result(
+            prepared.job, manifest, snapshot,
+            schema=schema,
+            lineage=self._lineage(schema, snapshot, prepared.model["schema"]),
+            ranks=rank_table(attempt, self.ranks),
+            where={
                 "dagster/uri": attempt.uri,
-                "dagster/column_schema": column_schema(schema),
-                "dagster/column_lineage": self._lineage(schema, snapshot, prepared.model["schema"]),
-                "ranks": table_metadata(ranks),
-                "rows_per_s": float(sum(row["rows"] for row in ranks) / seconds),
-                "adopted_rows": resumed.adopted_rows,
-                "adopted_segments": len(resumed.adopted),
-                "reused_rows": manifest.reused_rows,
-                "input_rows": manifest.input_rows,
-                "rejected_rows": manifest.rejected_rows,
-                "rank_files": len(manifest.files),
-                "bytes": sum(file.bytes for file in manifest.files),
                 "attempt": attempt.name,
-                "manifest": dg.MetadataValue.path(attempt.store.uri("_manifest.json")),
-                "logs": dg.MetadataValue.path(str(attempt.log_folder)),
-                "model": manifest.model,
-                "checkpoint_sha256": prepared.job.checkpoint_sha256,
-                "snapshot": snapshot.digest,
-                **contract_metadata(prepared.compared),
+                "logs": dg.MetadataValue.path(str(launch.log_folder)),
+                "manifest": dg.MetadataValue.path(attempt.store.uri(MANIFEST)),
             },
-        )
+            more={"adopted_rows": resumed.adopted_rows, "adopted_segments": len(resumed.adopted),
+                  **contract_metadata(prepared.compared)},
+        )  # fmt: skip
 
     def predict(self, partition: str, run_id: str, log: logging.Logger) -> Result:
         """Preflight, adopt what earlier attempts sealed, predict the rest on all ranks, commit."""
         with self.prepared(partition, run_id, log) as prepared:
-            self.launch(Launch.of(prepared.attempt), log)
-            return self.commit(prepared)
+            launch = Launch.of(prepared.attempt)
+            self.launch(launch, log)
+            return self.commit(prepared, launch)
 
     def predict_many(
         self, partitions: Sequence[str], run_id: str, log: logging.Logger
@@ -302,9 +269,8 @@ class Pipeline:
                 except (Json2VecError, OSError) as exc:
                     ready[partition] = exc
             some = [one for one in ready.values() if isinstance(one, Prepared)]
-            trouble = ""
+            launch, trouble = self._launch_of(some, run_id), ""
             if some:
-                launch = Launch(self._launch_folder(run_id), tuple(one.attempt for one in some))
                 launch.folder.mkdir(parents=True, exist_ok=True)
                 launch.job_path.write_text(PredictJobs(jobs=[one.job for one in some]).model_dump_json())
                 log.info(f"{len(some)} partitions in one start of {self.ranks} ranks; logs: {launch.log_folder}")
@@ -318,14 +284,18 @@ class Pipeline:
                     yield partition, one
                     continue
                 try:
-                    yield partition, self.commit(one)
+                    yield partition, self.commit(one, launch)
                 except (Json2VecError, OSError) as exc:
-                    yield partition, type(exc)(f"{exc}{trouble}") if trouble else exc
+                    yield partition, RanksFailed(f"{exc}{trouble}") if trouble else exc
 
-    def _launch_folder(self, run_id: str) -> Path:
-        """Where the job and the logs of one start for many partitions lie, on this machine."""
-        root = open_store(self.output, self.source.storage_options).local_path()
-        return (root or Path(self.scratch or default_scratch())) / "_launches" / run_id
+    def _launch_of(self, several: Sequence[Prepared], run_id: str) -> Launch:
+        """One start for several partitions; its job and logs lie in `LAUNCHES` of the output, or of the scratch
+        folder where that is an object store."""
+        store = open_store(f"{self.output}/{LAUNCHES}/{run_id}", self.source.storage_options)
+        attempts = tuple(one.attempt for one in several)
+        if (local := store.local_path()) is not None:
+            return Launch(local, attempts)
+        return Launch(Path(self.scratch or default_scratch()) / LAUNCHES / run_id, attempts, store)
 
     def _lineage(self, rank_files: pa.Schema, snapshot: Snapshot, model: Mapping[str, Any]) -> dg.TableColumnLineage:
         names = snapshot.schema.names
@@ -419,21 +389,3 @@ class Pipeline:
             "created": manifest.created.isoformat(),
         }
         return project(self.columns, sealed.schema(), constants)
-
-
-def predicted_version(job: PredictJob, snapshot: Snapshot) -> str:
-    """The data version of rank files: equal where input, model, settings and code are. Predicting the same again makes
-    nothing downstream stale."""
-    from json2vec.predict import job_settings_digest
-
-    return hashlib.sha256(f"{snapshot.digest}:{job_settings_digest(job)}".encode()).hexdigest()
-
-
-def table_metadata(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """Rows of equal keys as a table in the UI; the first row decides the columns' types."""
-    names = list(rows[0]) if rows else ["empty"]
-    kinds = {str: "string", int: "int", float: "float", bool: "bool"}
-    schema = dg.TableSchema(
-        [dg.TableColumn(name, kinds.get(type(rows[0][name]), "string") if rows else "string") for name in names]
-    )
-    return dg.TableMetadataValue(records=[dg.TableRecord(dict(row)) for row in rows], schema=schema)

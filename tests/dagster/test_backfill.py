@@ -151,7 +151,7 @@ def test_one_bad_partition_fails_alone(case: Case) -> None:
     case.write("d2", rows=3, bad=True)  # ranks refuse its values
     (case.root / "shards" / "dt=d3" / "a.parquet").write_bytes(b"no parquet")  # its snapshot cannot be taken
     case.write("d4", rows=20)
-    failed = case.run()
+    failed = case.run(retries=2, retry_delay_s=0.0)  # in vain: bad rows stay bad, so that no try is wasted on them
     message = errors(failed)
     assert not failed.success
     assert "2 of 4 partitions failed; the other 2 are done" in message
@@ -206,6 +206,18 @@ def test_a_killed_rank_costs_only_what_was_not_whole(case: Case, monkeypatch: py
     again = case.run(**options)
     assert again.success, errors(again)
     assert case.table() == {"d1": 5, "d2": 8, "d3": 11, "d4": 14}
+
+
+def test_a_retry_works_on_what_is_left(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 1 dies in the third batch of every try: of d3, then of d4; the third try has two batches left."""
+    monkeypatch.setenv("J2V_FAULT", str(case.root / "armed"))
+    (case.root / "armed").write_text("kill rank 1")
+    done = case.run(preprocessor="injected:hurt", trusted_modules=["injected"], retries=2, retry_delay_s=0.0)
+    assert done.success, errors(done)
+    assert case.launcher.starts == 3
+    assert case.table() == {"d1": 5, "d2": 8, "d3": 11, "d4": 14}
+    attempts = {day: PartitionOutput.of(case.root / "out", day, "dt={partition}").attempts() for day in DAYS}
+    assert {day: len(found) for day, found in attempts.items()} == {"d1": 1, "d2": 1, "d3": 2, "d4": 3}
 
 
 def test_a_new_checkpoint_makes_predicted_partitions_stale_until_they_are_predicted_again(case: Case) -> None:
