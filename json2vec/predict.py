@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -148,7 +149,9 @@ def load_model(job: PredictJob) -> Model:
             f"checkpoint {job.checkpoint} has SHA-256 {found[:12]}..., the job was made for "
             f"{job.checkpoint_sha256[:12]}...: it was replaced after planning. Remedy: run the partition again"
         )
-    return Model.load(checkpoint, trusted_modules=job.trusted_modules)
+    model = Model.load(checkpoint, trusted_modules=job.trusted_modules)
+    print(f"loaded the model {job.checkpoint} ({job.checkpoint_sha256[:12]}...)", flush=True)
+    return model
 
 
 def run_job(job: PredictJob, *, model: Model | None = None, progress: Progress | None = None) -> Marker:
@@ -360,6 +363,8 @@ def main(arguments: list[str] | None = None) -> int:
     if len(paths) != 1:
         print("usage: python -m json2vec.predict JOB.json", file=sys.stderr)
         return 2
+    # Said before the libraries are loaded, which takes seconds: who watches knows that the rank lives.
+    print(f"rank {os.environ.get('RANK', 0)} started, process {os.getpid()} on {socket.gethostname()}", flush=True)
     jobs = PredictJobs.read(paths[0]).jobs
     # A launcher that cancels sends SIGTERM; raised as an exception it lets the writer remove its open file.
     signal.signal(signal.SIGTERM, _terminated)

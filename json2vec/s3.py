@@ -16,7 +16,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
-from functools import cached_property
+from functools import lru_cache
 from typing import IO, Any, NoReturn, cast
 
 from json2vec.errors import StoreError
@@ -46,6 +46,9 @@ _MAX_PARTS = 9_000  # S3 allows 10,000
 _MAX_COPY_BYTES = 5 << 30  # S3's limit for one copy_object
 _PRECONDITION_FAILED = (409, 412)
 _POLARS_KEYS = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "token": "aws_session_token"}
+
+
+Pairs = tuple[tuple[str, Any], ...]
 
 
 class S3Store:
@@ -82,44 +85,20 @@ class S3Store:
     def _region(self) -> str:
         return self._options.get("region") or os.environ.get("AWS_REGION") or "us-east-1"
 
-    @cached_property
+    @property
     def _client(self) -> Any:
-        import s3fs
+        """s3fs. Stores with the same options share one, and so its connections, within a process."""
+        return _client(*self._identity())
 
-        options = self._options
-        attempts = {"max_attempts": int(options.get("max_attempts", 5)), "mode": "standard"}
-        return s3fs.S3FileSystem(
-            key=options.get("key"), secret=options.get("secret"), token=options.get("token"),
-            profile=options.get("profile"), anon=bool(options.get("anon", False)), endpoint_url=self._endpoint,
-            client_kwargs={"region_name": self._region},
-            config_kwargs={
-                "connect_timeout": options.get("connect_timeout_s", 5),
-                "read_timeout": options.get("read_timeout_s", 30),
-                "retries": attempts,
-            },
-            skip_instance_cache=True,
-        )  # fmt: skip
-
-    @cached_property
+    @property
     def _reader(self) -> Any:
-        from pyarrow import fs
+        """pyarrow's file system, shared likewise."""
+        return _reader(*self._identity())
 
-        options = self._options
-        credentials: dict[str, Any] = {}
-        if options.get("key"):
-            credentials = {"access_key": options["key"], "secret_key": options.get("secret")}
-            credentials |= {"session_token": options["token"]} if options.get("token") else {}
-        elif options.get("anon"):
-            credentials = {"anonymous": True}
-        elif options.get("profile"):
-            found = self._client.session.get_session().get_credentials() if self._client.session else None
-            credentials = {"access_key": found.access_key, "secret_key": found.secret_key} if found else {}
-        return fs.S3FileSystem(
-            region=self._region, endpoint_override=self._endpoint, connect_timeout=options.get("connect_timeout_s", 5),
-            request_timeout=options.get("read_timeout_s", 30),
-            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=int(options.get("max_attempts", 5))),
-            **credentials,
-        )  # fmt: skip
+    def _identity(self) -> tuple[Any, ...]:
+        """All that a client is made of. Credentials may come from the environment, and no client survives a fork."""
+        aws = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+        return tuple(sorted(self._options.items())), self._endpoint, self._region, aws, os.getpid()
 
     def uri(self, path: str = "") -> str:
         return f"{self.root}/{path}" if path else self.root
@@ -292,6 +271,47 @@ class S3Store:
             if options.get(ours):
                 found[theirs] = options[ours]
         return found
+
+
+@lru_cache(maxsize=16)
+def _client(options: Pairs, endpoint: str | None, region: str, environment: Pairs, process: int) -> Any:
+    import s3fs
+
+    given = dict(options)
+    attempts = {"max_attempts": int(given.get("max_attempts", 5)), "mode": "standard"}
+    return s3fs.S3FileSystem(
+        key=given.get("key"), secret=given.get("secret"), token=given.get("token"), profile=given.get("profile"),
+        anon=bool(given.get("anon", False)), endpoint_url=endpoint, client_kwargs={"region_name": region},
+        config_kwargs={
+            "connect_timeout": given.get("connect_timeout_s", 5),
+            "read_timeout": given.get("read_timeout_s", 30),
+            "retries": attempts,
+        },
+        skip_instance_cache=True,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=16)
+def _reader(options: Pairs, endpoint: str | None, region: str, environment: Pairs, process: int) -> Any:
+    from pyarrow import fs
+
+    given = dict(options)
+    credentials: dict[str, Any] = {}
+    if given.get("key"):
+        credentials = {"access_key": given["key"], "secret_key": given.get("secret")}
+        credentials |= {"session_token": given["token"]} if given.get("token") else {}
+    elif given.get("anon"):
+        credentials = {"anonymous": True}
+    elif given.get("profile"):
+        session = _client(options, endpoint, region, environment, process).session
+        found = session.get_session().get_credentials() if session else None
+        credentials = {"access_key": found.access_key, "secret_key": found.secret_key} if found else {}
+    return fs.S3FileSystem(
+        region=region, endpoint_override=endpoint, connect_timeout=given.get("connect_timeout_s", 5),
+        request_timeout=given.get("read_timeout_s", 30),
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=int(given.get("max_attempts", 5))),
+        **credentials,
+    )  # fmt: skip
 
 
 def _status(error: BaseException | None) -> int | None:

@@ -188,10 +188,11 @@ def _numbers(at: _Leaf, expected: Numbers, found: Numbers, once: bool) -> Iterat
     count = found.count + found.infinite
     of = min(count, at.rows)
     middle, usual = _range(found), _range(expected)
-    unit = _unit(expected, found) if min(found.count, at.rows) >= _ENOUGH else None
-    if unit is not None:
+    changed = _unit(expected, found) if min(found.count, at.rows) >= _ENOUGH else None
+    if changed is not None:
+        unit, severity = changed
         yield at.breach(
-            "unit_change", "error", usual, f"{middle}: all quantiles fit {unit}",
+            "unit_change", severity, usual, f"{middle}: all quantiles fit {unit}",
             f"write {at.where} in the unit of the training, or train again",
         )  # fmt: skip
         return
@@ -218,8 +219,13 @@ def _range(numbers: Numbers) -> str:
     return f"median {numbers.median:.6g}, {numbers.min:.6g} to {numbers.max:.6g}"
 
 
-def _unit(expected: Numbers, found: Numbers) -> str | None:
-    """The unit that the values seem to be in now: all quantiles are those of the training in that unit."""
+def _unit(expected: Numbers, found: Numbers) -> tuple[str, Severity] | None:
+    """The unit that the values seem to be in now (all quantiles are those of the training in that unit), and how sure
+    that is. Values that drift may happen to fit a factor near 1: days since the first of the month grow by a half.
+
+    An error where some quantile moved by more than the whole spread of the training, or by a factor of ten and more; a
+    warning where it moved by half the spread and a factor of two.
+    """
     spread = expected.quantiles[-1] - expected.quantiles[0]
     if spread <= 0 or len(set(expected.quantiles)) < 4:
         return None
@@ -232,9 +238,14 @@ def _unit(expected: Numbers, found: Numbers) -> str | None:
         pairs = zip(reversed(expected.quantiles), found.quantiles, strict=True)
         return max(abs(now + was) for was, now in pairs) / spread
 
-    misses = [(mirrored() if factor < 0 else miss(factor, offset), name) for name, factor, offset in UNITS]
-    best, name = min(misses)
-    return name if best < 0.1 and miss(1.0, 0.0) > 5 * best and miss(1.0, 0.0) > 0.3 else None
+    misses = [(mirrored() if factor < 0 else miss(factor, offset), name, factor) for name, factor, offset in UNITS]
+    best, name, factor = min(misses)
+    moved = miss(1.0, 0.0)
+    if best >= 0.1 or moved <= 5 * best:
+        return None
+    if moved > 1.0 or (moved > 0.5 and not 0.1 < abs(factor) < 10.0):
+        return name, "error"
+    return (name, "warning") if moved > 0.5 and not 0.5 < factor < 2.0 else None
 
 
 def _array(where: str, address: str, expected: Lengths, found: Lengths, limits: Limits) -> Iterator[Breach]:

@@ -98,7 +98,9 @@ def test_a_fresh_project_scaffolds_checks_and_lists(project: Path, run_dg: Run) 
     assert set(assets) == {f"{name}/{role}" for name in ("orders", "returns") for role in ROLES}
     assert set(assets["returns/input_shards"]["kinds"]) == {"s3", "ndjson"}
     assert {one["name"] for one in found["jobs"]} == {"orders_predict", "returns_predict"}
-    assert {one["name"] for one in found["sensors"]} == {"orders_shards", "returns_shards"}
+    # The last one is Dagster's own, for the automation conditions of the tables.
+    sensors = {"orders_shards", "returns_shards", "default_automation_condition_sensor"}
+    assert {one["name"] for one in found["sensors"]} == sensors
     checks = {one["key"] for one in found["asset_checks"]}
     assert {"orders/prediction_rank_files:row_alignment", "returns/prediction_rank_files:row_alignment"} <= checks
 

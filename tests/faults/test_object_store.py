@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 ATTEMPTS = 3
 READ_TIMEOUT_S = 2.0
-_names = itertools.count()
+_seeds = itertools.count(1)
 
 
 class Counting(ForkServerLauncher):
@@ -74,36 +74,50 @@ class Remote(faults.Station):
         assert [row[1] for row in self.table()] == self.expected_ids()
 
 
-@pytest.fixture
-def station(s3: Any, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
-    """A bucket whose first version of the partition is loaded; new shards lie ready."""
-    for name, value in s3.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("J2V_FAULT", str(tmp_path / "armed"))
-    monkeypatch.setenv("PYTHONPATH", f"{faults.HERE}:{faults.HERE.parents[1]}")
-    bucket = s3.bucket(f"faults-{next(_names)}")
+@pytest.fixture(scope="module")
+def shared(s3: Any, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    """A bucket whose first version of the partition is loaded."""
+    root = tmp_path_factory.mktemp("remote")
+    bucket = s3.bucket("faults")
     store = S3Store(bucket, s3.options())
     store.write("model.ckpt", checkpoint.read_bytes())
-    with Proxy(s3.endpoint).running() as proxy, dg.DagsterInstance.ephemeral() as instance:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Proxy(s3.endpoint).running() as proxy,
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
+        for name, value in s3.environment().items():
+            patch.setenv(name, value)
+        patch.setenv("J2V_FAULT", str(root / "armed"))
+        patch.setenv("PYTHONPATH", f"{faults.HERE}:{faults.HERE.parents[1]}")
         client = s3.public(
             endpoint_url=proxy.endpoint, connect_timeout_s=2, read_timeout_s=READ_TIMEOUT_S, max_attempts=ATTEMPTS
         )
         options = {
             "inputs": f"{bucket}/in", "output": f"{bucket}/out", "checkpoint": f"{bucket}/model.ckpt",
-            "storage_options": client, "scratch": str(tmp_path / "scratch"),
+            "storage_options": client, "scratch": str(root / "scratch"),
         }  # fmt: skip
-        made = Remote(tmp_path, checkpoint, Counting(), options, instance, proxy, bucket, store)
-        made.write_shards(seed=1)
-        first = made.run()
-        assert first.success, first.errors
-        assert [row[1] for row in made.table()] == made.expected_ids()
-        made.write_shards(seed=2)
+        made = Remote(root, checkpoint, Counting(), options, instance, proxy, bucket, store)
+        made.write_shards(seed=next(_seeds))
+        made.repaired()
         yield made
+
+
+@pytest.fixture
+def station(shared: Remote) -> Iterator[Remote]:
+    """The bucket without a fault, and new shards that lie ready; what a test before has left there is no excuse."""
+    options = dict(shared.options)
+    shared.proxy.rule = lambda method, path: "pass"
+    for counter in (shared.proxy.hurt, shared.proxy.seen, shared.proxy.sent):
+        counter.clear()
+    shared.write_shards(seed=next(_seeds))
+    yield shared
+    shared.options = options
 
 
 @pytest.mark.parametrize("what", ["503", "reset", "half", "slow"])
 def test_20_a_store_that_fails_once_is_asked_again(station: Remote, what: str) -> None:
-    """Each request fails the first time it is made. (Of the slow ones, those of one shard and one rank file.)"""
+    """The first request of each kind fails. (Of the slow ones, those of one shard and one rank file.)"""
 
     def few(method: str, path: str) -> bool:
         return path.endswith(("part-0.parquet", "rank-0.parquet"))
@@ -111,7 +125,7 @@ def test_20_a_store_that_fails_once_is_asked_again(station: Remote, what: str) -
     station.proxy.rule = once(what, few if what == "slow" else lambda method, path: True)
     outcome = station.run()
     assert outcome.success, outcome.errors
-    assert station.proxy.hurt[what] >= (3 if what == "slow" else 20)
+    assert station.proxy.hurt[what] >= (3 if what == "slow" else 12)
     assert [row[1] for row in station.table()] == station.expected_ids()
     attempt = station.attempts[-1]
     assert [name for name in station.names(attempt) if "/" not in name] == [
@@ -148,7 +162,7 @@ def test_20_a_store_that_goes_on_failing_is_a_clear_error(
     assert "Remedy: " in outcome.errors
     assert station.table() == before
     # Bounded: the client's own attempts, and those of s3fs around them.
-    assert max(count for (_, path), count in station.proxy.seen.items() if target in path) <= 60
+    assert max(count for (method, path), count in station.proxy.seen.items() if matches(method, path)) <= 60
     station.repaired()
 
 
@@ -234,10 +248,11 @@ def test_31_no_secret_is_written_anywhere(
         assert not refused.success
     printed = capfd.readouterr()
     texts = {"output": printed.out + printed.err, "error": refused.errors}
-    for run in station.instance.get_runs():
+    runs = station.instance.get_runs()
+    assert len(runs) >= 3
+    for run in runs:
         logs = station.instance.all_logs(run.run_id)
         texts[f"event log of {run.run_id}"] = "\n".join(dg.serialize_value(event) for event in logs)
-    assert len(texts) == 6
     for entry in station.store.list():
         texts[f"object {entry.path}"] = station.store.read(entry.path).decode(errors="replace")
     for path in [*(station.root / "scratch").rglob("*"), station.root / "warehouse.duckdb"]:

@@ -241,6 +241,8 @@ MUTATIONS = [
       values("temp", lambda v: None if v is None else v * 1.8 + 32)),
     M("thousandfold", "error unit_change plane.weight", "median 59.9", "thousandfold",
       objects("plane", lambda v: v | {"weight": v["weight"] * 1000}, PLANE)),
+    M("a thousandth", "error unit_change legs[].distance", "median", "a thousandth",
+      legs(lambda v: v | {"distance": v["distance"] / 1000})),
     M("other sign", "error unit_change plane.weight", "median 59.9", "opposite sign",
       objects("plane", lambda v: v | {"weight": -v["weight"]}, PLANE)),
     M("far outside the range", "error outside_rate plane.weight", "median 59.9", "100.0% of the values lie far outside",
@@ -279,3 +281,11 @@ def test_a_mutation_is_caught(mutation: Mutation, trained: Trained, shards: Call
     if breach.kind in ("null_rate", "outside_rate", "unit_change"):
         assert "part-" in breach.examples[0]
         assert ", row " in breach.examples[0]
+
+
+def test_drift_that_happens_to_fit_a_conversion_is_none(trained: Trained, shards: Callable[[pa.Table], Path]) -> None:
+    """Days since the first of the month grow by a half from one week to the next; that is 1.6 kilometres a mile."""
+    grown = legs(lambda v: v | {"distance": v["distance"] * 1.609344})
+    outcome = trained.check(shards(grown(good_table(1, ROWS))))
+    assert not [one for one in outcome.breaches if one.kind == "unit_change"], outcome.text()
+    assert not outcome.broken
