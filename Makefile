@@ -6,6 +6,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 TORCH  := $(shell grep -E '^torch==' constraints.txt)
+# Two files of tests at a time: much of the suite waits for processes and servers.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 DATA   := demo-data
 UIHOME := $(CURDIR)/$(DATA)/dagster_home
 
@@ -37,15 +39,15 @@ new-day: $(STAMP)  ## write the shards of a day that the demo has not predicted:
 	$(BIN)/python -m j2v_dagster.demo.shards --root $(DATA)/shards --first $(or $(DAY),2013-02-08)
 
 test: $(STAMP)  ## the whole test suite, fault injection included
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(STAMP)  ## lint, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest -m 'not slow and not faults'
+	$(PYTEST) -m 'not slow and not faults'
 
 test-faults: $(STAMP)  ## only the fault injection: ranks killed, files deleted, bytes flipped
-	$(BIN)/python -m pytest tests/faults
+	$(PYTEST) tests/faults
 
 bench: $(STAMP)  ## each stage's share, distance from the network's and the processor's limit, start-up, verification
 	$(BIN)/python benchmarks/stages.py
