@@ -69,6 +69,7 @@ class Json2VecPredictions(dg.Component, dg.Resolvable):
     ] = None
     replay_sample: Annotated[int, _described("Rows a partition that the checks predict again.")] = 64
     require: Annotated[Sequence[str], _described("Findings that must be proven.")] = ALL_FINDINGS
+    sample_rows: Annotated[int, _described("Rows of the table that the UI shows; 0 shows none.", 0)] = 5
     launcher: Annotated[str | dict[str, Any] | None, _described("torchrun, or kind and options.")] = None
     translator: Annotated[str | None, _described("module:Class of a PredictionTranslator.")] = None
     sensor_min_age_s: Annotated[float, _described("Seconds that a partition's newest shard must have rested.")] = 60.0

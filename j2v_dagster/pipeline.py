@@ -67,6 +67,7 @@ def build_prediction_pipeline(
     contract_limits: Mapping[str, Any] | None = None,
     replay_sample: int = 64,
     require: Sequence[str] = ALL_FINDINGS,
+    sample_rows: int = 5,
     launcher: Launcher | str | Mapping[str, Any] | None = None,
     translator: PredictionTranslator | None = None,
     sensor_min_age_s: float = 60.0,
@@ -130,6 +131,7 @@ def build_prediction_pipeline(
             of columns (see `json2vec.contract.Limits`).
         replay_sample: rows a partition predicted again by the checks; 0 leaves ``replay`` unproven and not required.
         require: findings that must be proven (see `j2v_dagster.checks`); one that failed always fails its check.
+        sample_rows: rows of the table that the UI shows with each load; 0 shows none.
         launcher: ``torchrun`` (default), a mapping of ``kind`` and options, or a `Launcher`.
         translator: names, groups, owners, kinds and descriptions of the assets.
         sensor_min_age_s: seconds that a partition's newest shard must have rested.
@@ -163,6 +165,7 @@ def build_prediction_pipeline(
     for option, value, least in (
         ("ranks", ranks, 1),
         ("replay_sample", replay_sample, 0),
+        ("sample_rows", sample_rows, 0),
         ("segment_rows", segment_rows, 1),
         ("sensor_max_partitions", sensor_max_partitions, 1),
         ("sensor_max_keys", sensor_max_keys, 1),
@@ -226,6 +229,7 @@ def build_prediction_pipeline(
         scratch=None if scratch is None else _absolute(scratch),
         contract=contract_options,
         incremental=incremental,
+        sample_rows=sample_rows,
         job={
             "storage_options": options,
             "batch_size": batch_size,

@@ -47,6 +47,7 @@ from j2v_dagster.locks import Lease, partition_lock
 from j2v_dagster.partitions import output_template
 from j2v_dagster.results import Result, rank_files_result, shards_result
 from j2v_dagster.shards import ShardSource, read_inputs, shown_listing, write_inputs
+from j2v_dagster.shown import Shown
 from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.columns import ColumnPath, Projection, project
@@ -102,6 +103,7 @@ class Pipeline:
     scratch: str | None = None
     contract: ContractOptions = field(default_factory=ContractOptions)
     incremental: bool = False
+    sample_rows: int = 5
     job: dict[str, Any] = field(default_factory=dict)
 
     def key(self, role: Role) -> dg.AssetKey:
@@ -349,6 +351,7 @@ class Pipeline:
         manifest = sealed.manifest
         projection = self.projection(sealed)
         roots = sorted({path.root for path in self.columns.values()} & set(sealed.schema().names)) or ["source"]
+        shown = Shown(self.columns, projection.schema, self.sample_rows)
         if lease is not None:
             lease.check()
         loaded = self.warehouse.replace_partition(
@@ -356,7 +359,7 @@ class Pipeline:
             partition_column=self.partition_column,
             partition=output.partition,
             schema=projection.schema,
-            batches=projection.batches(sealed.batches(roots)),
+            batches=shown.watch(projection.batches(sealed.batches(roots))),
             rows=manifest.rows,
             note={
                 "attempt": sealed.attempt.name,
@@ -377,6 +380,7 @@ class Pipeline:
                 "attempt": sealed.attempt.name,
                 "manifest_sha256": sealed.manifest_sha256,
                 "model": manifest.model,
+                **shown.metadata(),
             },
         )
 

@@ -138,6 +138,13 @@ def test_two_ranks_end_in_a_proven_table(tmp_path: Path, checkpoint: Path, insta
     assert {dep.column_name for dep in deps["label"]} == {'predictions["record/label"]'}
     assert {column.name: column.type for column in table["dagster/column_schema"].columns}["row"] == "int64"
 
+    sample = [record.data for record in table["sample_rows"].records]
+    assert [row["id"] for row in sample] == ["r0", "r1", "r2", "r3", "r4"]
+    labels = case.table("SELECT label, count(*) FROM labels GROUP BY 1")
+    shown = {record.data["label"]: record.data["rows"] for record in table["distribution label"].records}
+    assert shown == dict(labels)
+    assert sum(record.data["share"] for record in table["distribution label"].records) == pytest.approx(1, abs=1e-3)
+
     # The pointer names the loaded attempt, and its manifest.
     current = case.output.current()
     assert current is not None
