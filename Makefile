@@ -6,8 +6,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 TORCH  := $(shell grep -E '^torch==' constraints.txt)
-# Two files of tests at a time: much of the suite waits for processes and servers.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two files of tests at a time, the slow ones first: much of the suite waits for processes and servers.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 DATA   := demo-data
 UIHOME := $(CURDIR)/$(DATA)/dagster_home
 
