@@ -122,6 +122,7 @@ def estimate(
     *,
     settings: Settings,
     folder: str = "dt={partition}",
+    one_start: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Estimate:
     """What predicting ``snapshots`` will take, a partition after the other.
@@ -131,6 +132,7 @@ def estimate(
         output: the pipeline's output.
         settings: of the attempts to come.
         folder: template of a partition's folder below ``output``.
+        one_start: whether the ranks start once for all partitions, instead of once for each.
         storage_options: of the output's store.
     """
     store = open_store(output, dict(storage_options or {}))
@@ -146,7 +148,7 @@ def estimate(
         startup = _quantile([one.startup_s for one in chosen], weights, 0.5)
         for number, share in enumerate((0.5, 0.9, 0.1)):
             rate = _quantile(rates, weights, share)
-            seconds[number] = sum(startup + one / rate for one in shares)
+            seconds[number] = startup * (1 if one_start else len(shares)) + sum(shares) / rate
         output_bytes = round(sum(rows) * _quantile([one.bytes_per_row for one in chosen], weights, 0.5))
         count = _count(len(chosen), "past attempt")
         basis = f"from {count} {alike}, {_quantile(rates, weights, 0.5):,.0f} rows/s a rank"
@@ -164,11 +166,6 @@ def estimate(
         free_bytes=_free(store),
         basis=basis,
     )
-
-
-def estimate_line(snapshot: Snapshot, output: str, **options: Any) -> str:
-    """`estimate` of one partition, as one line for a log; the options are `estimate`'s."""
-    return estimate([snapshot], output, **options).summary()
 
 
 def current_snapshot(source: ShardSource, output: str, partition: str) -> Snapshot:

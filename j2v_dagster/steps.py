@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from j2v_dagster.attempts import (
 )
 from j2v_dagster.checks import check_results, incomplete_results, rejected_result
 from j2v_dagster.contract import ContractOptions, contract_metadata
-from j2v_dagster.estimate import Settings, estimate_line
+from j2v_dagster.estimate import Settings, estimate
 from j2v_dagster.execution import (
     Launch,
     RanksFailed,
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
     from json2vec.contract import Outcome
     from json2vec.predict import PredictJob
+    from json2vec.rank_files.manifest import Manifest
     from json2vec.rank_files.resume import Resume
 
 
@@ -120,17 +121,17 @@ class Pipeline:
         """The listing digest of the shards that the table shows of a partition, None where there is none."""
         return shown_listing(self.output_of(partition).store)
 
-    def estimate_line(self, snapshot: Snapshot, checkpoint_sha256: str | None) -> str:
-        """What predicting ``snapshot`` will take, for the log."""
+    def estimate_line(self, snapshots: Sequence[Snapshot], checkpoint_sha256: str | None) -> str:
+        """What predicting ``snapshots`` with one start of the ranks will take, for the log."""
         settings = Settings(
             checkpoint_sha256=checkpoint_sha256,
             world_size=self.ranks,
             **{name: self.job[name] for name in ("accelerator", "precision", "batch_size", "threads")},
         )
-        return estimate_line(
-            snapshot, self.output, settings=settings, folder=self.source.folder,
+        return estimate(
+            snapshots, self.output, settings=settings, folder=output_template(self.source.folder), one_start=True,
             storage_options=self.source.storage_options,
-        )  # fmt: skip
+        ).summary()  # fmt: skip
 
     def local_checkpoint(self) -> Path:
         """The checkpoint on this machine; one in an object store is copied once a version.
@@ -168,15 +169,15 @@ class Pipeline:
 
     @contextmanager
     def prepared(
-        self, partition: str, run_id: str, log: logging.Logger, *, estimate: bool = True
+        self, partition: str, run_id: str, log: logging.Logger, *, alone: bool = True
     ) -> Iterator[Prepared]:
         """Hold the partition's lock, run the preflight, make an attempt and adopt what earlier ones sealed."""
         output = self.output_of(partition)
         with partition_lock(output.store, f"run {run_id}") as lease:
-            yield self._prepare(output, run_id, lease, log, estimate)
+            yield self._prepare(output, run_id, lease, log, alone)
 
     def _prepare(
-        self, output: PartitionOutput, run_id: str, lease: Lease | None, log: logging.Logger, estimate: bool
+        self, output: PartitionOutput, run_id: str, lease: Lease | None, log: logging.Logger, alone: bool
     ) -> Prepared:
         from json2vec.checkpoint import load as load_checkpoint
         from json2vec.predict import PredictJob
@@ -186,8 +187,8 @@ class Pipeline:
         check_unchanged(snapshot, self.source.store(partition))
         checkpoint = self.local_checkpoint()
         digest = checkpoint_sha256(checkpoint)
-        if estimate:
-            log.info(self.estimate_line(snapshot, digest))
+        if alone:
+            log.info(self.estimate_line([snapshot], digest))
         model = load_checkpoint(checkpoint)  # plain values and tensors; refuses a truncated or foreign file
         compared = self.contract.compare(
             model, snapshot, self.source.store(partition), self.job, log=log,
@@ -224,12 +225,15 @@ class Pipeline:
         """Start the ranks once and wait for their end; see `j2v_dagster.execution.run_ranks`."""
         run_ranks(self.launcher, launch, ranks=self.ranks, rank_timeout_s=self.rank_timeout_s, log=log)
 
-    def commit(self, prepared: Prepared, launch: Launch) -> Result:
+    def commit(self, prepared: Prepared) -> Manifest:
         """Write the manifest of an attempt whose ranks have ended, if it is complete."""
-        attempt, snapshot, resumed = prepared.attempt, prepared.snapshot, prepared.resumed
         if prepared.lease is not None:
             prepared.lease.check()
-        manifest = commit(attempt, prepared.job)
+        return commit(prepared.attempt, prepared.job)
+
+    def committed(self, prepared: Prepared, manifest: Manifest, launch: Launch) -> Result:
+        """What a committed attempt shows."""
+        attempt, snapshot, resumed = prepared.attempt, prepared.snapshot, prepared.resumed
         schema = seal(attempt).schema()
         return rank_files_result(
             prepared.job, manifest, snapshot,
@@ -251,7 +255,7 @@ class Pipeline:
         with self.prepared(partition, run_id, log) as prepared:
             launch = Launch.of(prepared.attempt)
             self.launch(launch, log)
-            return self.commit(prepared, launch)
+            return self.committed(prepared, self.commit(prepared), launch)
 
     def predict_many(
         self, partitions: Sequence[str], run_id: str, log: logging.Logger
@@ -263,11 +267,12 @@ class Pipeline:
         """
         from json2vec.predict import PredictJobs
 
+        self._log_estimate(partitions, log)
         with ExitStack() as locks:
             ready: dict[str, Prepared | Exception] = {}
             for partition in partitions:
                 try:
-                    ready[partition] = locks.enter_context(self.prepared(partition, run_id, log, estimate=False))
+                    ready[partition] = locks.enter_context(self.prepared(partition, run_id, log, alone=False))
                 except (Json2VecError, OSError) as exc:
                     ready[partition] = exc
             some = [one for one in ready.values() if isinstance(one, Prepared)]
@@ -281,14 +286,30 @@ class Pipeline:
                 except Json2VecError as exc:  # a partition whose ranks had all ended before is whole all the same
                     log.error(str(exc))
                     trouble = f" (the ranks failed: {exc})"
+            # All manifests first: whoever reads them need not wait for what the UI shows of them.
+            manifests: dict[str, Manifest] = {}
+            for one in some:
+                try:
+                    manifests[one.partition] = self.commit(one)
+                except (Json2VecError, OSError) as exc:
+                    ready[one.partition] = RanksFailed(f"{exc}{trouble}") if trouble else exc
             for partition, one in ready.items():
                 if isinstance(one, Exception):
                     yield partition, one
                     continue
                 try:
-                    yield partition, self.commit(one, launch)
+                    yield partition, self.committed(one, manifests[partition], launch)
                 except (Json2VecError, OSError) as exc:
-                    yield partition, RanksFailed(f"{exc}{trouble}") if trouble else exc
+                    yield partition, exc
+
+    def _log_estimate(self, partitions: Sequence[str], log: logging.Logger) -> None:
+        """The run's first line: all partitions together, those left out that have no snapshot."""
+        snapshots, asset = [], self.key("input_shards").to_user_string()
+        for partition in partitions:
+            with suppress(Json2VecError):  # said when the partition's turn comes
+                snapshots.append(read_inputs(self.output_of(partition).store, partition=partition, asset=asset))
+        with suppress(CheckpointError):
+            log.info(self.estimate_line(snapshots, checkpoint_sha256(self.local_checkpoint())))
 
     def _launch_of(self, several: Sequence[Prepared], run_id: str) -> Launch:
         """One start for several partitions; its job and logs lie in `LAUNCHES` of the output, or of the scratch

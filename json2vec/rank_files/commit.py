@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -278,6 +279,11 @@ def _ranked(rank: int, file: SealedFile) -> RankedFile:
 
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that can change a prediction."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in ("json2vec-dagster", "lightning", "numpy", "polars", "pyarrow", "torch"):
         try:

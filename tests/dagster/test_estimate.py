@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from j2v_dagster.cli import main
-from j2v_dagster.estimate import ATTEMPTS, MARKERS, Settings, current_snapshot, estimate, estimate_line, past_attempts
+from j2v_dagster.estimate import ATTEMPTS, MARKERS, Settings, current_snapshot, estimate, past_attempts
 from j2v_dagster.shards import ShardSource, write_inputs
 from json2vec.rank_files.manifest import Marker, SealedFile
 from json2vec.stores import LocalStore, open_store
@@ -72,7 +72,7 @@ def test_without_a_past_only_bytes_are_told(tmp_path: Path, source: ShardSource)
     assert (found.seconds, found.output_bytes, found.basis) == (None, 2 * size, "no past rate: first run")
     assert found.free_bytes is not None
     assert found.free_bytes > 0
-    line = estimate_line(snapshot, str(tmp_path / "out"), settings=CPU)
+    line = estimate([snapshot], str(tmp_path / "out"), settings=CPU).summary()
     assert line.startswith("estimate: 4,000 rows in 1 shard (")
     assert "on 2 ranks, up to 2,000 rows each" in line
     assert "no past rate: first run" in line
