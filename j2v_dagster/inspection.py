@@ -75,6 +75,8 @@ def run_certify(options: argparse.Namespace) -> int:
     if (row is None) != (options.proof is None):
         return _usage("certify: --proof, --file and --row belong together")
     path = current_attempt(options.path)
+    if "://" in path and options.output is None:
+        return _usage("certify: a certificate of a folder in an object store needs --output FILE")
     certificate, proof = certify(path, row=row)
     target = Path(options.output or Path(path, CERTIFICATE_NAME))
     target.write_bytes(certificate.dumps())
