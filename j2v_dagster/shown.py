@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import dagster as dg
 import pyarrow as pa
 import pyarrow.compute
 
+from j2v_dagster.results import table_metadata
 from j2v_dagster.warehouse.columns import ColumnPath
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
@@ -55,7 +55,7 @@ class Shown:
         found: dict[str, Any] = {}
         if self._sample:
             records = [{name: _short(value) for name, value in row.items()} for row in self._sample]
-            found["sample_rows"] = _table(records, dict.fromkeys(records[0], "string"))
+            found["sample_rows"] = table_metadata(records)
         for name, counts in self._counts.items():
             total = counts.total()
             rows = [
@@ -67,15 +67,10 @@ class Shown:
                 rows.append({"label": f"({len(counts) - SHOWN_LABELS} more)", "rows": left,
                              "share": round(left / total, 4)})  # fmt: skip
             if rows:
-                found[f"distribution {name}"] = _table(rows, {"label": "string", "rows": "int", "share": "float"})
+                found[f"distribution {name}"] = table_metadata(rows)
         return found
 
 
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}..."
-
-
-def _table(rows: list[dict[str, Any]], kinds: Mapping[str, str]) -> dg.TableMetadataValue:
-    schema = dg.TableSchema([dg.TableColumn(name, kind) for name, kind in kinds.items()])
-    return dg.TableMetadataValue(records=[dg.TableRecord(row) for row in rows], schema=schema)

@@ -114,9 +114,6 @@ class Pipeline:
         options = self.source.storage_options
         return PartitionOutput.of(self.output, partition, output_template(self.source.folder), options, self.scratch)
 
-    def sealed(self, partition: str, run_id: str) -> SealedAttempt:
-        return seal(self.output_of(partition).committed(run_id))
-
     def shows(self, partition: str) -> str | None:
         """The listing digest of the shards that the table shows of a partition, None where there is none."""
         return shown_listing(self.output_of(partition).store)
