@@ -159,6 +159,19 @@ class Batch:
     def __len__(self) -> int:
         return self.size
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        total = 0
+
+        def add(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal total
+            total += tensor.nbytes
+            return tensor
+
+        self._map(add)
+        return total
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch with its tensors on ``device``; Arrow rows stay in host memory."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))

@@ -20,6 +20,7 @@ from torch import nn
 from json2vec import checkpoint as checkpoints
 from json2vec.address import Address
 from json2vec.batch import Batch, RowBatch
+from json2vec.embedding import embed_leaves
 from json2vec.encode import encode_batch, resolve
 from json2vec.enums import Strata
 from json2vec.errors import SchemaError
@@ -131,9 +132,7 @@ class Model(ModuleTree):
             decoded leaf its pooled vectors (N, P, C) with the outputs of its heads.
         """
         n, c = batch.size, self.schema.d_model
-        tokens: dict[Address, torch.Tensor] = {}
-        for address in self.schema.inputs:
-            tokens[address] = self._node(address).embed(batch.fields[address])
+        tokens = embed_leaves({leaf: self._node(leaf).embedder for leaf in self.schema.inputs}, batch.fields)
         arrays: dict[Address, torch.Tensor] = {}
         held = occupied(self.schema, batch.fields, n) if skips(self.schema) else {}
         for address in self.schema.deepest_first:

@@ -10,14 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as lit
-import numpy as np
 import torch
 from torch import nn
 
 import json2vec.fields  # noqa: F401 - registers the field types
 from json2vec import editing
 from json2vec.address import Address
-from json2vec.batch import FieldBatch
 from json2vec.errors import SchemaError
 from json2vec.fields.registry import FieldType, Shape, field_type
 from json2vec.fields.vocabulary import Vocabulary
@@ -38,13 +36,6 @@ class LeafNode(nn.Module):
         self.slots = shape.slots
         if leaf.pooling == "query":
             self.decoder.pool = Pool(shape.slots, shape.d_model, leaf.n_heads, leaf.n_linear, leaf.dropout or 0.0)
-
-    def embed(self, field: FieldBatch) -> torch.Tensor:
-        """Tokens (B, L, C)."""
-        state = field.state
-        lead = (int(np.prod(state.shape[:-1])), state.shape[-1])
-        content = {key: value.reshape(*lead, *value.shape[state.dim() :]) for key, value in field.content.items()}
-        return self.embedder(state.reshape(lead), content)
 
     def decode(self, memory: torch.Tensor) -> tuple[torch.Tensor, Outputs]:
         """The pooled vectors (N, P, C) and the heads' outputs, from a memory (N, S, C)."""

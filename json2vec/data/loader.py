@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import queue
 import threading
@@ -16,6 +18,7 @@ from json2vec.data.plan import Plan, Ranges, part
 from json2vec.data.preprocessing import PreprocessorRun
 from json2vec.data.quarantine import encode_or_reject
 from json2vec.data.readers import OnBadRow, read_rows
+from json2vec.data.together import encode_together
 from json2vec.enums import Strata
 from json2vec.errors import Json2VecError
 from json2vec.processors import Preprocessor, as_preprocessor
@@ -71,6 +74,12 @@ def prefetch(make: Callable[[], Iterable[T]], depth: int = 2) -> Iterator[T]:
         thread.join()
 
 
+def _each(groups: Iterator[list[Batch]]) -> Iterator[Batch]:
+    with contextlib.closing(groups):  # type: ignore[type-var]
+        for group in groups:
+            yield from group
+
+
 class PlannedDataset(IterableDataset):
     """One rank's share of a plan, read in order and encoded; yields `Batch`es whose ``rows`` hold their spans.
 
@@ -89,7 +98,8 @@ class PlannedDataset(IterableDataset):
             are set aside as well, in prediction; in training they are an error.
         padded: give all workers of all ranks the same number of rows by reading one row again where a share is one
             short, so that ranks which wait for each other at every step (validation under DDP) stay together.
-        depth: batches that are encoded ahead; 0 encodes in the consumer's thread.
+        depth: how many groups of batches (`json2vec.data.together`) are encoded ahead; 0 encodes in the consumer's
+            thread.
         stored: predictions of an earlier attempt; only rows that it does not know are preprocessed and encoded, and the
             ``rows`` of a batch then account for up to 65,536 input rows (`json2vec.data.incremental`).
 
@@ -144,20 +154,24 @@ class PlannedDataset(IterableDataset):
         ranges = self.ranges()
 
         encoded = self._encoded if self.stored is None else self._incremental
-        return prefetch(lambda: encoded(size, ranges), self._depth) if self._depth else encoded(size, ranges)
+        groups = prefetch(lambda: encoded(size, ranges), self._depth) if self._depth else encoded(size, ranges)
+        return _each(groups)
 
-    def _encoded(self, size: int, ranges: Ranges) -> Iterator[Batch]:
-        for rows in self._rows(size, ranges, self._preprocessor):
-            yield self._encode(rows)
+    def _encoded(self, size: int, ranges: Ranges) -> Iterator[list[Batch]]:
+        rows = self._rows(size, ranges, self._preprocessor)
+        if self.strata is not Strata.predict:  # training learns labels batch by batch
+            return ([self._encode(batch)] for batch in rows)
+        return encode_together(rows, functools.partial(self.model.encode, strata=self.strata), self._encode)
 
-    def _incremental(self, size: int, ranges: Ranges) -> Iterator[Batch]:
+    def _incremental(self, size: int, ranges: Ranges) -> Iterator[list[Batch]]:
         assert self.stored is not None
         made = self._preprocessor
-        return reuse_rows(
+        batches = reuse_rows(
             self._rows(chunk_rows(self.plan.snapshot, size), ranges, None), self.stored, self._encode,
             snapshot=self.plan.snapshot, batch_size=size, run=made and PreprocessorRun(made, self.strata),
             infer_schema=made is not None and made.schema is None, address=getattr(self._source, "uri", str),
         )  # fmt: skip
+        return ([batch] for batch in batches)
 
     def _rows(self, size: int, ranges: Ranges, preprocessor: Preprocessor | None) -> Iterator[RowBatch]:
         return read_rows(

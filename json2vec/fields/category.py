@@ -5,6 +5,7 @@ Legend: B sequences, L slots, N rows, P slots of a row, C d_model, V max_vocab_s
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import nn
 
 from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn
+from json2vec.embedding import look_up
 from json2vec.enums import Tokens
 from json2vec.fields.counter import Counters, accuracy, masked_mean, state_loss
 from json2vec.fields.heads import LabelHeads
@@ -90,6 +92,22 @@ class CategoryEmbedder(nn.Module):
         known = (state == Tokens.valued) & (index < self.capacity)
         label = self.embeddings["content"](index.clamp(max=self.capacity - 1))
         return self.embeddings["state"](state) + label * known.unsqueeze(-1)
+
+    def alike(self) -> Hashable:
+        return self.capacity
+
+    @staticmethod
+    def embed_together(
+        embedders: Sequence[CategoryEmbedder], states: list[torch.Tensor], contents: list[Tensors]
+    ) -> Sequence[torch.Tensor]:
+        """`forward` of K embedders, two lookups instead of 2 K (`json2vec.embedding`)."""
+        capacity = embedders[0].capacity
+        state_KB = torch.stack(states).flatten(1)
+        index_KB = torch.stack([content["value"] for content in contents]).flatten(1)
+        known = (state_KB == Tokens.valued) & (index_KB < capacity)
+        label = look_up([e.embeddings["content"] for e in embedders], index_KB.clamp(max=capacity - 1))
+        tokens = look_up([e.embeddings["state"] for e in embedders], state_KB) + label * known.unsqueeze(-1)
+        return tokens.unflatten(1, states[0].shape).unbind()
 
 
 def loss(

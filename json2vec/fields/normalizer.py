@@ -52,9 +52,13 @@ class Normalizer(nn.Module):
         self.count.copy_(total)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """(x - mean) / sqrt(var + 1e-5), in float32."""
-        return (values - self.mean) / torch.sqrt(self.var + EPSILON)
+        return normalized(values, self.mean, self.var)
 
     def inverse(self, values: torch.Tensor) -> torch.Tensor:
         """Back to raw units."""
         return values * torch.sqrt(self.var + EPSILON) + self.mean
+
+
+def normalized(values: torch.Tensor, mean: torch.Tensor, var: torch.Tensor) -> torch.Tensor:
+    """(x - mean) / sqrt(var + 1e-5), in float32."""
+    return (values - mean) / torch.sqrt(var + EPSILON)

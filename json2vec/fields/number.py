@@ -6,6 +6,7 @@ Legend: B sequences, L slots, N rows, P slots of a row, C d_model, F frequencies
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,9 +18,10 @@ from torch.nn import functional as F
 
 from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn
+from json2vec.embedding import look_up
 from json2vec.enums import Tokens
 from json2vec.fields.counter import Counter, accuracy, masked_mean, state_loss
-from json2vec.fields.normalizer import EPSILON, LIMIT, Normalizer
+from json2vec.fields.normalizer import EPSILON, LIMIT, Normalizer, normalized
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import as_float64, scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
@@ -75,6 +77,7 @@ class NumberEmbedder(nn.Module):
         self.counter = Counter(len(Tokens))
         self.jitter = leaf.jitter
         self.bound = 1e4 / (math.pi * 2.0**leaf.offset)
+        self.octaves = (leaf.n_bands, leaf.offset)
 
     def observe(self, field: FieldBatch, target: bool) -> None:
         """Take in one training batch: states as they were, values as far as they are visible."""
@@ -85,17 +88,39 @@ class NumberEmbedder(nn.Module):
         self.normalizer.update(values[(state == Tokens.valued) & values.isfinite()])
 
     def features(self, state_BL: torch.Tensor, value_BL: torch.Tensor) -> torch.Tensor:
-        """Fourier features (B, L, 2 F); in float32, since angles go up to 1e4 and amplify rounding."""
-        usable = (state_BL == Tokens.valued) & value_BL.isfinite()
-        u = torch.where(usable, self.normalizer(value_BL), value_BL)
+        """Fourier features (B, L, 2 F)."""
+        return self._fourier(state_BL, value_BL, self.normalizer(value_BL))
+
+    def forward(self, state: torch.Tensor, content: Tensors) -> torch.Tensor:
+        return self.embeddings(state) + F.gelu(self.linear(self.features(state, content["value"])))
+
+    def _fourier(self, state: torch.Tensor, value: torch.Tensor, normalized: torch.Tensor) -> torch.Tensor:
+        """(...) to (..., 2 F); in float32, since angles go up to 1e4 and amplify rounding."""
+        usable = (state == Tokens.valued) & value.isfinite()
+        u = torch.where(usable, normalized, value)
         if self.training and self.jitter:
             u = u + self.jitter * (torch.rand_like(u) - torch.rand_like(u))
         u = u.clamp(-self.bound, self.bound).nan_to_num(nan=0.0)
         angles = u.unsqueeze(-1) * self.frequencies
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
-    def forward(self, state: torch.Tensor, content: Tensors) -> torch.Tensor:
-        return self.embeddings(state) + F.gelu(self.linear(self.features(state, content["value"])))
+    def alike(self) -> Hashable:
+        return self.octaves
+
+    @staticmethod
+    def embed_together(
+        embedders: Sequence[NumberEmbedder], states: list[torch.Tensor], contents: list[Tensors]
+    ) -> Sequence[torch.Tensor]:
+        """`forward` of K embedders, one batched product instead of K (`json2vec.embedding`)."""
+        state_KB = torch.stack(states).flatten(1)
+        value_KB = torch.stack([content["value"] for content in contents]).flatten(1)
+        mean_K1, var_K1 = (torch.stack([getattr(e.normalizer, name) for e in embedders]) for name in ("mean", "var"))
+        features = embedders[0]._fourier(state_KB, value_KB, normalized(value_KB, mean_K1, var_K1))
+        weights = torch.stack([e.linear.weight for e in embedders]).transpose(1, 2)
+        biases = torch.stack([e.linear.bias for e in embedders]).unsqueeze(1)
+        tokens = look_up([e.embeddings for e in embedders], state_KB)
+        tokens = tokens + F.gelu(torch.baddbmm(biases, features, weights))
+        return tokens.unflatten(1, states[0].shape).unbind()
 
 
 class NumberHeads(nn.Module):

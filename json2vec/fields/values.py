@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,7 @@ def uniform(values: np.ndarray | pa.Array, shape: tuple[int, ...]) -> pa.Array:
     schema alone.
     """
     array = values if isinstance(values, pa.Array) else pa.array(np.ascontiguousarray(values).reshape(-1))
-    count = int(np.prod(shape))
+    count = math.prod(shape)
     assert len(array) == count, (len(array), shape)
     for size in reversed(shape[1:]):
         if size == 1:
