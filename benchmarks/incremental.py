@@ -34,7 +34,7 @@ import stages  # noqa: E402
 import workload as workload_files  # noqa: E402
 
 from json2vec.data.snapshot import snapshot_files  # noqa: E402
-from json2vec.predict import PredictJob, plan_job, run_job  # noqa: E402
+from json2vec.predict import PredictJob, Worker, plan_job, run_job  # noqa: E402
 from json2vec.rank_files.closeness import far  # noqa: E402
 from json2vec.rank_files.commit import commit_predictions  # noqa: E402
 from json2vec.rank_files.manifest import Manifest  # noqa: E402
@@ -61,17 +61,20 @@ def write_inputs(workload: dict[str, Any], rows: int, folder: Path, *, changed: 
     return count
 
 
-def attempt(model: Any, checkpoint: Path, inputs: Path, output: Path, reuse: Path | None) -> tuple[Seconds, Manifest]:
+def attempt(
+    worker: Worker, checkpoint: Path, inputs: Path, output: Path, reuse: Path | None
+) -> tuple[Seconds, Manifest]:
     """Predict all rows of `inputs` as one rank, and commit: seconds of the rank, and the manifest."""
     snapshot = snapshot_files(open_store(inputs), "parquet")
     job = PredictJob(
         attempt=output.name, checkpoint=str(checkpoint), checkpoint_sha256=file_sha256(checkpoint), output=str(output),
         snapshot=snapshot.to_json(), intervals=[(0, snapshot.rows)], world_size=1, threads=1,
-        batch_size=model.batch_size, reuse=None if reuse is None else str(reuse),
+        reuse=None if reuse is None else str(reuse),
     )  # fmt: skip
-    clock, cpu = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):
-        run_job(job, model=model)
+        worker.model(job)
+        clock, cpu = time.perf_counter(), time.process_time()
+        run_job(job, worker=worker)
     seconds = time.perf_counter() - clock, time.process_time() - cpu
     return seconds, commit_predictions(output, plan_job(job), settings=job.settings())
 
@@ -89,17 +92,18 @@ def measure(name: str, *, rows: int, changed: float, runs: int) -> dict[str, Any
     """Medians over `runs` turns after one that warms up."""
     workload = workload_files.load(workload_files.FOLDER / f"{name}.json")
     model = stages.make_model(workload)
+    worker = Worker()
     measured: dict[str, list[Seconds]] = {"full": [], "incremental": []}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         checkpoint = Path(model.save(root / "model.ckpt"))
         inputs = root / "inputs"
         write_inputs(workload, rows, inputs)
-        attempt(model, checkpoint, inputs, root / "before", None)
+        attempt(worker, checkpoint, inputs, root / "before", None)
         count = write_inputs(workload, rows, inputs, changed=changed)
         for run in range(runs + 1):
             for side, reuse in (("full", None), ("incremental", root / "before")):
-                seconds, manifest = attempt(model, checkpoint, inputs, root / side, reuse)
+                seconds, manifest = attempt(worker, checkpoint, inputs, root / side, reuse)
                 assert manifest.reused_rows == (rows - count if reuse else 0)
                 if run:
                     measured[side].append(seconds)

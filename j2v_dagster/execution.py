@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,6 +121,7 @@ class _Watched:
 
     rows: int = 0
     of: int | None = None
+    done: int = 0  # jobs
     rows_per_s: float = 0.0
     moved: float = field(default_factory=time.monotonic)
 
@@ -133,6 +134,7 @@ def run_ranks(
     rank_timeout_s: float,
     log: logging.Logger,
     report_every_s: float = 5.0,
+    over: Callable[[Attempt], None] | None = None,
 ) -> None:
     """Start the ranks of ``launch``'s job and wait until all have ended well. Whatever else happens, an interrupt as
     well, none of them is left running.
@@ -140,6 +142,8 @@ def run_ranks(
     Args:
         rank_timeout_s: seconds without progress (rows, or any other line) after which a rank counts as hung.
         log: gets the ranks' lines and, every ``report_every_s`` seconds, their progress.
+        over: called with each attempt, in order, that no rank works on any more, well or not, while they work on the
+            next. The ranks' last lines may come too late for it: what was not named is the caller's to look after.
 
     Raises:
         RanksFailed: a rank failed, was killed or hung; names it, its exit code or signal, its error and its log.
@@ -148,10 +152,15 @@ def run_ranks(
     try:
         watched = {rank: _Watched() for rank in range(ranks)}
         since: dict[int, int] = {}
-        reported = time.monotonic()
+        reported, told = time.monotonic(), 0
         while True:
             status = launcher.status(handle)  # before the logs, so that the last lines are read as well
             _drain(launcher, handle, since, watched, log)
+            done = min(one.done for one in watched.values())
+            if over is not None:
+                for attempt in launch.attempts[told:done]:
+                    over(attempt)
+            told = done
             if status.state != "running":
                 break
             now = time.monotonic()
@@ -319,9 +328,10 @@ def _drain(
                 one.moved = time.monotonic()
             continue
         # A hung rank may go on printing the same number from another thread.
-        if progress["rows"] != one.rows or one.of is None:
+        done = int(progress.get("done") or 0)
+        if (progress["rows"], done) != (one.rows, one.done) or one.of is None:
             one.moved = time.monotonic()
-        one.rows, one.of = int(progress["rows"]), int(progress["of"])
+        one.rows, one.of, one.done = int(progress["rows"]), int(progress["of"]), done
         one.rows_per_s = float(progress.get("rows_per_s") or 0.0)
     for rank, texts in lines.items():
         name = "torchrun" if rank == LAUNCHER_RANK else f"rank {rank}"

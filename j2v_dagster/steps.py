@@ -56,7 +56,7 @@ from json2vec.errors import CheckpointError, IncompletePredictions, Json2VecErro
 from json2vec.stores import fetch, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
@@ -218,9 +218,9 @@ class Pipeline:
         )
         return Prepared(partition, attempt, job, snapshot, resumed, model, compared, lease)
 
-    def launch(self, launch: Launch, log: logging.Logger) -> None:
+    def launch(self, launch: Launch, log: logging.Logger, over: Callable[[Attempt], None] | None = None) -> None:
         """Start the ranks once and wait for their end; see `j2v_dagster.execution.run_ranks`."""
-        run_ranks(self.launcher, launch, ranks=self.ranks, rank_timeout_s=self.rank_timeout_s, log=log)
+        run_ranks(self.launcher, launch, ranks=self.ranks, rank_timeout_s=self.rank_timeout_s, log=log, over=over)
 
     def commit(self, prepared: Prepared) -> Manifest:
         """Write the manifest of an attempt whose ranks have ended, if it is complete."""
@@ -272,24 +272,29 @@ class Pipeline:
                     ready[partition] = locks.enter_context(self.prepared(partition, run_id, log, alone=False))
                 except (Json2VecError, OSError) as exc:
                     ready[partition] = exc
-            some = [one for one in ready.values() if isinstance(one, Prepared)]
-            launch, trouble = self._launch_of(some, run_id), ""
-            if some:
-                launch.folder.mkdir(parents=True, exist_ok=True)
-                launch.job_path.write_text(PredictJobs(jobs=[one.job for one in some]).model_dump_json())
-                log.info(f"{len(some)} partitions in one start of {self.ranks} ranks; logs: {launch.log_folder}")
-                try:
-                    self.launch(launch, log)
-                except Json2VecError as exc:  # a partition whose ranks had all ended before is whole all the same
-                    log.error(str(exc))
-                    trouble = f" (the ranks failed: {exc})"
-            # All manifests first: whoever reads them need not wait for what the UI shows of them.
+            some = {one.attempt.name: one for one in ready.values() if isinstance(one, Prepared)}
+            launch, trouble = self._launch_of(run_id, list(some.values())), ""
             manifests: dict[str, Manifest] = {}
-            for one in some:
+
+            def over(attempt: Attempt) -> None:
+                one = some.pop(attempt.name)
                 try:
                     manifests[one.partition] = self.commit(one)
                 except (Json2VecError, OSError) as exc:
                     ready[one.partition] = RanksFailed(f"{exc}{trouble}") if trouble else exc
+
+            if some:
+                launch.folder.mkdir(parents=True, exist_ok=True)
+                launch.job_path.write_text(PredictJobs(jobs=[one.job for one in some.values()]).model_dump_json())
+                log.info(f"{len(some)} partitions in one start of {self.ranks} ranks; logs: {launch.log_folder}")
+                try:
+                    self.launch(launch, log, over)
+                except Json2VecError as exc:  # a partition whose ranks had all ended before is whole all the same
+                    log.error(str(exc))
+                    trouble = f" (the ranks failed: {exc})"
+            # All manifests first: whoever reads them need not wait for what the UI shows of them.
+            for one in list(some.values()):
+                over(one.attempt)
             for partition, one in ready.items():
                 if isinstance(one, Exception):
                     yield partition, one
@@ -308,14 +313,15 @@ class Pipeline:
         with suppress(CheckpointError):
             log.info(self.estimate_line(snapshots, checkpoint_sha256(self.local_checkpoint())))
 
-    def _launch_of(self, several: Sequence[Prepared], run_id: str) -> Launch:
-        """One start for several partitions; its job and logs lie in `LAUNCHES` of the output, or of the scratch
-        folder where that is an object store."""
-        store = open_store(f"{self.output}/{LAUNCHES}/{run_id}", self.source.storage_options)
+    def _launch_of(self, run_id: str, several: Sequence[Prepared]) -> Launch:
+        """One start for several partitions. Its job and logs lie in `LAUNCHES` of the output, or of the scratch folder
+        where that is an object store, in a folder of its own: a retry must not read the lines of the try before."""
+        name = f"{run_id}-{several[0].attempt.name}" if several else run_id
+        store = open_store(f"{self.output}/{LAUNCHES}/{name}", self.source.storage_options)
         attempts = tuple(one.attempt for one in several)
         if (local := store.local_path()) is not None:
             return Launch(local, attempts)
-        return Launch(Path(self.scratch or default_scratch()) / LAUNCHES / run_id, attempts, store)
+        return Launch(Path(self.scratch or default_scratch()) / LAUNCHES / name, attempts, store)
 
     def _lineage(self, rank_files: pa.Schema, snapshot: Snapshot, model: Mapping[str, Any]) -> dg.TableColumnLineage:
         names = snapshot.schema.names

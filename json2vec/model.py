@@ -20,7 +20,6 @@ from torch import nn
 from json2vec import checkpoint as checkpoints
 from json2vec.address import Address
 from json2vec.batch import Batch, RowBatch
-from json2vec.embedding import embed_leaves
 from json2vec.encode import encode_batch, resolve
 from json2vec.enums import Strata
 from json2vec.errors import SchemaError
@@ -30,6 +29,7 @@ from json2vec.fields.vocabulary import NO_VOCABULARY
 from json2vec.halving import Halving
 from json2vec.masking import mask_batch, trains
 from json2vec.memory import keep_freed_memory
+from json2vec.nn.embedding import embed_leaves
 from json2vec.nn.slots import Slots
 from json2vec.occupancy import occupied, skips
 from json2vec.predictions import EMBEDDING, Predictions, output_type, python_view

@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -30,6 +31,8 @@ from json2vec.ranks import rank_and_world
 from json2vec.stores import fetch, file_sha256, open_store
 
 if TYPE_CHECKING:
+    import lightning.pytorch as lit
+
     from json2vec.data.loader import PlannedDataset
     from json2vec.model import Model
     from json2vec.rank_files.manifest import Marker
@@ -154,17 +157,52 @@ def load_model(job: PredictJob) -> Model:
     return model
 
 
-def run_job(job: PredictJob, *, model: Model | None = None, progress: Progress | None = None) -> Marker:
+class Worker:
+    """What a rank keeps from one job to the next: each takes longer to make than to predict a few hundred rows."""
+
+    def __init__(self) -> None:
+        self._model: Model | None = None
+        self._fingerprint = ""
+        self._model_of: tuple[Any, ...] = ()
+        self._trainer: lit.Trainer | None = None
+        self._trainer_of: tuple[str, str] = ("", "")
+
+    def model(self, job: PredictJob) -> tuple[Model, str]:
+        """The job's model and its fingerprint; loaded once while the jobs name the same checkpoint."""
+        wanted = (job.checkpoint, job.checkpoint_sha256, tuple(job.trusted_modules))
+        if self._model is None or self._model_of != wanted:
+            model = load_model(job)
+            self._model, self._fingerprint, self._model_of = model, model.fingerprint(), wanted
+        return self._model, self._fingerprint
+
+    @contextmanager
+    def trainer(self, job: PredictJob, *callbacks: lit.Callback) -> Iterator[lit.Trainer]:
+        """A trainer with these callbacks; the same one as before, unless it has seen an error."""
+        import lightning.pytorch as lit
+
+        trainer, wanted = self._trainer, (job.accelerator, job.precision)
+        if trainer is None or self._trainer_of != wanted:
+            trainer = lit.Trainer(
+                accelerator=job.accelerator, devices=1, precision=cast("Any", job.precision), logger=False,
+                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            )  # fmt: skip
+        self._trainer, everybodys = None, list(trainer.callbacks)  # type: ignore[attr-defined]
+        trainer.callbacks = [*everybodys, *callbacks]  # type: ignore[attr-defined]
+        yield trainer
+        trainer.callbacks = everybodys  # type: ignore[attr-defined]
+        self._trainer, self._trainer_of = trainer, wanted
+
+
+def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress | None = None) -> Marker:
     """Predict this process's share and write its rank files; the caller of the launcher commits.
 
     Args:
-        model: of `load_model` with this job's checkpoint, to be used again; None loads it.
+        worker: of earlier jobs of this process.
         progress: of all jobs of this rank; None counts this one's alone.
 
     Raises:
         Json2VecError and its kinds: nothing but sealed segments stays behind.
     """
-    import lightning.pytorch as lit
     import torch
     from torch.utils.data import DataLoader
 
@@ -177,7 +215,8 @@ def run_job(job: PredictJob, *, model: Model | None = None, progress: Progress |
         raise Json2VecError(f"the job is for {job.world_size} ranks, the environment says WORLD_SIZE={world_size}")
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    model = load_model(job) if model is None else model
+    worker = Worker() if worker is None else worker
+    model, fingerprint = worker.model(job)
     default_size = model.batch_size
     model.batch_size = job.batch_size or default_size
     plan = plan_job(job)
@@ -202,19 +241,12 @@ def run_job(job: PredictJob, *, model: Model | None = None, progress: Progress |
         settings_digest=settings,
         storage_options=job.storage_options,
         scratch=None if job.scratch is None else os.path.join(job.scratch, job.attempt),
+        model_fingerprint=fingerprint,
     )
-    trainer = lit.Trainer(
-        accelerator=job.accelerator,
-        devices=1,
-        precision=cast("Any", job.precision),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[writer, progress_callback(progress or Progress(rank, shared_rows(plan, rank)))],
-    )
+    count = progress_callback(progress or Progress(rank, shared_rows(plan, rank)))
     try:
-        trainer.predict(model, DataLoader(dataset, batch_size=None), return_predictions=False)
+        with worker.trainer(job, writer, count) as trainer:
+            trainer.predict(model, DataLoader(dataset, batch_size=None), return_predictions=False)
     finally:
         model.batch_size = default_size
     assert writer.marker is not None
@@ -236,18 +268,16 @@ def run_jobs(jobs: Sequence[PredictJob]) -> list[int]:
     rank, _ = rank_and_world()
     progress = Progress(rank, sum(shared_rows(plan_job(job), rank) for job in jobs))
     failed: list[int] = []
-    model, of = None, None
+    worker = Worker()
     for number, job in enumerate(jobs):
         try:
-            wanted = (job.checkpoint, job.checkpoint_sha256, tuple(job.trusted_modules))
-            if model is None or of != wanted:
-                model, of = load_model(job), wanted
-            run_job(job, model=model, progress=progress)
+            run_job(job, worker=worker, progress=progress)
         except BaseException as exc:
             write_error(job, rank, exc)
             if len(jobs) == 1 or not isinstance(exc, Exception):
                 raise
             failed.append(number)
+        progress.end_job()
     return failed
 
 
@@ -273,10 +303,10 @@ def shared_rows(plan: Plan, rank: int) -> int:
 
 
 class Progress:
-    """Rows that a rank has predicted, printed as one JSON line a second at most."""
+    """Rows that a rank has predicted, printed as one JSON line a second at most, and one at the end of each job."""
 
     def __init__(self, rank: int, of: int) -> None:
-        self.rank, self.of, self.rows = rank, of, 0
+        self.rank, self.of, self.rows, self.done = rank, of, 0, 0
         self._started: float | None = None
         self._printed = 0.0
 
@@ -291,11 +321,16 @@ class Progress:
         if time.monotonic() - self._printed >= PROGRESS_EVERY_S:
             self.print()
 
+    def end_job(self) -> None:
+        """One more job is over, well or not."""
+        self.done += 1
+        self.print()
+
     def print(self) -> None:
         self._printed = now = time.monotonic()
         rate = self.rows / max(now - (self._started or now), 1e-9)
-        line = {"j2v": "progress", "rank": self.rank, "rows": self.rows, "of": self.of, "rows_per_s": round(rate, 1)}
-        print(json.dumps(line), flush=True)
+        line = {"j2v": "progress", "rank": self.rank, "rows": self.rows, "of": self.of, "done": self.done}
+        print(json.dumps(line | {"rows_per_s": round(rate, 1)}), flush=True)
 
 
 def open_stored(job: PredictJob, dataset: PlannedDataset, postprocessor: Any, settings: str) -> pa.StructType:
@@ -345,9 +380,6 @@ def progress_callback(progress: Progress) -> Any:
             self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
         ) -> None:
             progress.add(batch.rows.span[1] - batch.rows.span[0])
-
-        def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
-            progress.print()
 
     return Count()
 

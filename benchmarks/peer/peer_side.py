@@ -76,10 +76,10 @@ def build(workload: dict[str, Any], folder: Path) -> None:
 
 @j2v.postprocess
 def compact_rows(predictions: Any, *, metadata: Any) -> Any:
-    """Ours with the parameters of 0.4.11, which hands them over by name."""
+    """Ours with the parameters of 0.4.11, which hands them over by name; a metadata row is a list of one dict there."""
     label = predictions.get(j2v.Address("record", "label"), {}).get("content", {})
     return {j2v.Address("record", "warehouse_row"): {
-        "request_id": [item.get("id") for item in metadata],
+        "request_id": [item[0].get("id") for item in metadata],
         "label": label.get("value"), "label_probability": label.get("probability")}}  # fmt: skip
 
 

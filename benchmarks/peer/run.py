@@ -194,9 +194,7 @@ def report(results: dict[str, dict[str, Any]], unit: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    # Not yet by default: 0.4.11 hands a postprocessor metadata rows of a type that the peer's side cannot read so far.
-    usual = [name for name in workload_files.names() if name != "postprocess"]
-    parser.add_argument("--workloads", nargs="+", default=usual, choices=workload_files.names())
+    parser.add_argument("--workloads", nargs="+", default=workload_files.names(), choices=workload_files.names())
     parser.add_argument("--runs", type=int, default=5, help="timed runs a side (default 5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one forward or encode loop")
     parser.add_argument("--python312", help="interpreter to make the peer's environment with (default $PYTHON312)")

@@ -16,13 +16,13 @@ from torch import nn
 
 from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn
-from json2vec.embedding import look_up
 from json2vec.enums import Tokens
 from json2vec.fields.counter import Counters, accuracy, masked_mean, state_loss
 from json2vec.fields.heads import LabelHeads
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
+from json2vec.nn.embedding import look_up
 from json2vec.schema import Leaf
 
 
@@ -100,7 +100,7 @@ class CategoryEmbedder(nn.Module):
     def embed_together(
         embedders: Sequence[CategoryEmbedder], states: list[torch.Tensor], contents: list[Tensors]
     ) -> Sequence[torch.Tensor]:
-        """`forward` of K embedders, two lookups instead of 2 K (`json2vec.embedding`)."""
+        """`forward` of K embedders, two lookups instead of 2 K (`json2vec.nn.embedding`)."""
         capacity = embedders[0].capacity
         state_KB = torch.stack(states).flatten(1)
         index_KB = torch.stack([content["value"] for content in contents]).flatten(1)

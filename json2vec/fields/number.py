@@ -18,13 +18,13 @@ from torch.nn import functional as F
 
 from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn
-from json2vec.embedding import look_up
 from json2vec.enums import Tokens
 from json2vec.fields.counter import Counter, accuracy, masked_mean, state_loss
 from json2vec.fields.normalizer import EPSILON, LIMIT, Normalizer, normalized
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import as_float64, scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
+from json2vec.nn.embedding import look_up
 from json2vec.schema import Leaf
 
 
@@ -111,7 +111,7 @@ class NumberEmbedder(nn.Module):
     def embed_together(
         embedders: Sequence[NumberEmbedder], states: list[torch.Tensor], contents: list[Tensors]
     ) -> Sequence[torch.Tensor]:
-        """`forward` of K embedders, one batched product instead of K (`json2vec.embedding`)."""
+        """`forward` of K embedders, one batched product instead of K (`json2vec.nn.embedding`)."""
         state_KB = torch.stack(states).flatten(1)
         value_KB = torch.stack([content["value"] for content in contents]).flatten(1)
         mean_K1, var_K1 = (torch.stack([getattr(e.normalizer, name) for e in embedders]) for name in ("mean", "var"))

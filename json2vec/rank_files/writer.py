@@ -63,6 +63,7 @@ class Writer(BasePredictionWriter):
             it every sealed segment is noted in ``rank-N.segments.jsonl``, for a later attempt to adopt.
         storage_options: for the object store's client.
         scratch: local folder for files that are not uploaded yet; default: the system's for temporary files.
+        model_fingerprint: what the model's `fingerprint` gives, where it is known already.
 
     Attributes:
         marker, manifest: of the last prediction; the manifest on global rank 0 only.
@@ -88,6 +89,7 @@ class Writer(BasePredictionWriter):
         settings_digest: str | None = None,
         storage_options: dict[str, Any] | None = None,
         scratch: str | os.PathLike[str] | None = None,
+        model_fingerprint: str | None = None,
     ) -> None:
         super().__init__(write_interval="batch")
         for name, value in (("flush_every_n_batches", flush_every_n_batches), ("segment_rows", segment_rows)):
@@ -100,6 +102,7 @@ class Writer(BasePredictionWriter):
         if schema is not None and made is None:
             raise ValueError("schema= describes what a postprocessor returns; there is no postprocessor")
         self.store, self.scratch = open_store(path, storage_options), scratch
+        self.model_fingerprint = model_fingerprint
         self.flush_every_n_batches, self.segment_rows = flush_every_n_batches, segment_rows
         self.postprocessor, self.inputs, self.reconstruct = made, inputs, tuple(reconstruct)
         self.commit, self.attempt, self.commit_timeout_s = commit, attempt, commit_timeout_s
@@ -129,8 +132,9 @@ class Writer(BasePredictionWriter):
         pl_module.reconstruct = self._reconstruct
         self._predictions = self._predictions_type(trainer, pl_module, plan)
         schema = rank_schema(plan.snapshot.schema, self._predictions, self.inputs)
+        fingerprint = self.model_fingerprint or pl_module.fingerprint()
         self._files = RankFiles(
-            self.store, plan=plan, rank=rank, attempt=attempt, model_fingerprint=pl_module.fingerprint(), schema=schema,
+            self.store, plan=plan, rank=rank, attempt=attempt, model_fingerprint=fingerprint, schema=schema,
             segment_rows=self.segment_rows, flush_every_n_batches=self.flush_every_n_batches,
             settings=self.settings_digest, max_rejected=self.max_rejected, scratch=self.scratch,
         )  # fmt: skip

@@ -44,6 +44,12 @@ if what == "hangs":
     while True:  # a reporting thread may outlive the work
         print(json.dumps({"j2v": "progress", "rank": rank, "rows": 4, "of": 10, "rows_per_s": 0.0}), flush=True)
         time.sleep(0.2)
+if what == "two jobs":
+    folder = os.path.dirname(sys.argv[1])
+    for done in (1, 2):
+        print(json.dumps({"j2v": "progress", "rank": rank, "rows": 5 * done, "of": 10, "done": done}), flush=True)
+        while done == 1 and not os.path.exists(os.path.join(folder, "first-is-over")):
+            time.sleep(0.05)
 if what == "slow":
     time.sleep(300)
 """
@@ -160,6 +166,20 @@ def run(attempt: Attempt, *, timeout: float = 60.0) -> list[str]:
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     run_ranks(launcher(), Launch.of(attempt), ranks=2, rank_timeout_s=timeout, log=log)
     return messages
+
+
+def test_an_attempt_that_is_over_is_named_while_the_ranks_go_on(job: Callable[..., Attempt]) -> None:
+    """The ranks end only once the caller has heard of the first attempt."""
+    first = job("two jobs", "two jobs")
+    launch = Launch(first.path, (first, Attempt("a2", first.path.parent / "second")))
+    heard: list[str] = []
+
+    def over(attempt: Attempt) -> None:
+        heard.append(attempt.name)
+        (first.path / "first-is-over").touch()
+
+    run_ranks(launcher(), launch, ranks=2, rank_timeout_s=60, log=logging.Logger("test"), over=over)
+    assert heard in (["a1"], ["a1", "a2"])
 
 
 def test_the_ranks_lines_reach_the_log(job: Callable[..., Attempt]) -> None:

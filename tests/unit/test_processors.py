@@ -17,6 +17,7 @@ import pytest
 from json2vec.address import Address
 from json2vec.data.preprocessing import PreprocessorRun
 from json2vec.errors import AlignmentError, ProcessorError
+from json2vec.predictions import to_python
 from json2vec.processors import (
     PREPROCESSORS,
     Postprocessor,
@@ -234,3 +235,16 @@ def test_resolve_imports_only_what_is_trusted(tmp_path: Path, monkeypatch: pytes
         resolve("trusted_code:absent", ["trusted_code"])
     with pytest.raises(ProcessorError, match="'module:function'"):
         resolve("trusted_code", ["trusted_code"])
+
+
+@pytest.mark.parametrize("array", [
+    pa.array([], pa.string()), pa.array(["a", None, "b"]),
+    pa.array([[], []], pa.list_(pa.struct([("a", pa.string())]))),
+    pa.array([[[], []]], pa.list_(pa.list_(pa.string()))), pa.array([["a", None], ["b", "c"]]), pa.array([1, None]),
+    pa.array([[1, 2], [3, 4]]), pa.array([[1, 2], [3]]), pa.array([[], [1]]), pa.array([None, [1]]),
+    pa.array([["a", "b"], ["c", "d"]]).slice(1), pa.array([[[1.0, 2.0]], [[3.0, 4.0]]]).slice(1),
+    pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64())), pa.array([True, None]),
+], ids=str)  # fmt: skip
+def test_the_short_ways_to_python_give_what_arrow_gives(array: pa.Array) -> None:
+    found, expected = to_python(array), array.to_pylist(maps_as_pydicts="strict")
+    assert (found, repr(found)) == (expected, repr(expected))

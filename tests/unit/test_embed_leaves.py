@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import json2vec as j2v
-from json2vec import embedding
 from json2vec.fields.number import NumberEmbedder
+from json2vec.nn import embedding
 
 
 def make_model() -> j2v.Model:
