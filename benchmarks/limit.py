@@ -1,11 +1,13 @@
 """How close a prediction comes to what the network alone allows, and the network to what the processor allows.
 
-    python benchmarks/limit.py [--workloads flat nested ...] [--runs 5]
+    python benchmarks/limit.py [--workloads flat nested ...] [--runs 5] [--times 8]
 
 Three rates of the same rows, measured in turns: `trainer.predict` with the Writer (reading, encoding, network,
 writing, committing), the bare forward on ready batches, and a plain matrix product. Rows per processor second stand
 first: reader and writer threads may use a second core, and a busy machine disturbs the clock. Pipeline over forward is
-1 at best; the share of the matrix product's speed counts the formulas' matrix products alone (`arithmetic.py`).
+1 at best. A run has `--times` as many rows as the workload, so that what a run costs once (`startup.py` measures it)
+does not count for much; the share of the matrix product's speed counts the formulas' matrix products alone
+(`arithmetic.py`).
 """
 
 from __future__ import annotations
@@ -45,9 +47,10 @@ def rate(action: Callable[[], Any], amount: float) -> dict[str, float]:
     return {"s": amount / (time.perf_counter() - wall), "cpu_s": amount / (time.process_time() - cpu)}
 
 
-def measure(name: str, runs: int) -> dict[str, Any]:
+def measure(name: str, runs: int, times: int) -> dict[str, Any]:
     """`runs` turns of all three, after one that warms up."""
     workload = workload_files.load(workload_files.FOLDER / f"{name}.json")
+    workload["rows"] *= times
     model, size = make_model(workload), workload["batch_size"]
     left = torch.randn(512, 512)
     found: dict[str, list[dict[str, float]]] = {"pipeline": [], "forward": [], "gflops": []}
@@ -95,13 +98,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workloads", nargs="+", default=workload_files.names(), choices=workload_files.names())
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--times", type=int, default=8, help="rows, as a multiple of the workload's")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     common.set_library_threads()
-    results = {name: measure(name, arguments.runs) for name in arguments.workloads}
+    results = {name: measure(name, arguments.runs, arguments.times) for name in arguments.workloads}
     path = common.save_result(
-        "limit", {"machine": common.machine(), "threads": 1, "runs": arguments.runs,
+        "limit", {"machine": common.machine(), "threads": 1, "runs": arguments.runs, "times": arguments.times,
                   "versions": common.versions("torch", "lightning", "polars", "pyarrow", "numpy"),
                   "workloads": results},
     )  # fmt: skip

@@ -3,13 +3,15 @@
     python benchmarks/stages.py [--workloads flat nested] [--runs 5]
 
 The stages run one after another on the same rows, each over all batches, so that none hides behind another; in
-`trainer.predict` reading with encoding, the network, and writing overlap. `floor` is what Arrow alone takes to read
-or write the same rows. Needs no peer: the models are fresh ones with learned vocabularies.
+`trainer.predict` reading with encoding, the network, and writing overlap. Beside a stage stands its floor: what cannot
+be avoided, done by Arrow, torch or DuckDB alone on the same bytes. Needs no peer: the models are fresh ones with
+learned vocabularies.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import shutil
 import sys
@@ -25,14 +27,21 @@ import common
 common.limit_threads()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this repository, installed or not
 
+import duckdb  # noqa: E402
 import lightning.pytorch as lit  # noqa: E402
+import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
+import torch  # noqa: E402
 import workload as workload_files  # noqa: E402
+from arithmetic import flops_per_row  # noqa: E402
 
 import json2vec as j2v  # noqa: E402
+from j2v_dagster.warehouse.columns import ColumnPath, parse_path, project  # noqa: E402
+from j2v_dagster.warehouse.duckdb import DuckDBWarehouse  # noqa: E402
 from json2vec.data.plan import Plan  # noqa: E402
 from json2vec.data.readers import read_rows  # noqa: E402
 from json2vec.data.snapshot import snapshot_files  # noqa: E402
+from json2vec.data.together import encode_together  # noqa: E402
 from json2vec.rank_files.files import RankFiles  # noqa: E402
 from json2vec.rank_files.layout import rank_schema  # noqa: E402
 from json2vec.stores import open_store  # noqa: E402
@@ -59,8 +68,29 @@ def make_model(workload: dict[str, Any]) -> Any:
     return model.eval()
 
 
+def warehouse_columns(model: Any) -> dict[str, ColumnPath]:
+    """The id, every value and every embedding that the model writes."""
+    columns = {"id": parse_path("inputs.id")}
+    for number, address in enumerate(model.written()):
+        leaf = model.schema.leaves.get(address)
+        payload = "embedding" if leaf is None else "content.value" if leaf.type == "category" else "content"
+        columns[f"column_{number}"] = parse_path(f'predictions["{address}"].{payload}')
+    return columns
+
+
+def load(rank_file: Path, database: Path, columns: dict[str, ColumnPath]) -> None:
+    """Load a rank file as the pipeline does."""
+    roots = sorted({path.root for path in columns.values()})
+    with pq.ParquetFile(rank_file, page_checksum_verification=True) as file:
+        projection = project(columns, file.schema_arrow, {})
+        DuckDBWarehouse(database).replace_partition(
+            table="rows", partition_column="partition", partition="one", schema=projection.schema,
+            batches=projection.batches(file.iter_batches(columns=roots)), rows=file.metadata.num_rows,
+        )  # fmt: skip
+
+
 def run_stages(model: Any, rows: Path, output: Path) -> tuple[dict[str, float], dict[str, int]]:
-    """Run every stage once: seconds, and bytes where a stage reads or writes files."""
+    """Run every stage once, and every floor: seconds, and bytes where a stage reads or writes files."""
     seconds: dict[str, float] = {}
 
     def stage(name: str, action: Callable[[], Any]) -> Any:
@@ -73,7 +103,8 @@ def run_stages(model: Any, rows: Path, output: Path) -> tuple[dict[str, float], 
     snapshot = stage("plan", lambda: snapshot_files(store, "parquet"))
     plan = Plan(snapshot, world_size=1)
     batches = stage("read", lambda: list(read_rows(snapshot, store, plan.share(0), batch_size=model.batch_size)))
-    encoded = stage("encode", lambda: [model.encode(batch) for batch in batches])
+    groups = stage("encode", lambda: list(encode_together(batches, model.encode, model.encode)))
+    encoded = [batch for group in groups for batch in group]
     predictions = stage("forward", lambda: [model.predict_step(batch, index) for index, batch in enumerate(encoded)])
     columns = stage("columns", lambda: [prediction.columns() for prediction in predictions])
 
@@ -88,14 +119,35 @@ def run_stages(model: Any, rows: Path, output: Path) -> tuple[dict[str, float], 
     stage("write", write)
     stage("commit", lambda: j2v.commit_predictions(output, plan, attempt="stages"))
     stage("verify", lambda: j2v.verify_predictions(output, model=model).raise_if_failed())
+    rank_file, wanted = output / "rank-0.parquet", warehouse_columns(model)
+    stage("load", lambda: load(rank_file, output / "warehouse.duckdb", wanted))
+
+    # The floors.
     table = stage("floor: read", lambda: pq.read_table(rows, use_threads=False))
-    whole = pq.read_table(output / "rank-0.parquet", use_threads=False)
+    tensors = [tensor for batch in encoded for field in batch.fields.values()
+               for tensor in (field.state, *field.content.values())]  # fmt: skip
+    stage("floor: encode", lambda: [tensor.clone() for tensor in tensors])
+    left, right = torch.randn(512, 512), torch.randn(512, 512)
+    products = round(len(table) * flops_per_row(model) / (2 * 512**3))
+    stage("floor: forward", lambda: [left @ right for _ in range(products)])
+    emitted = [tensor for one in predictions for payload in one.emitted.values() for tensor in payload.values()]
+    stage("floor: columns", lambda: [tensor.clone() for tensor in emitted])
+    whole = pq.read_table(rank_file, use_threads=False)
     # The codec of the rank files, without their page checksums, SHA-256 and fsync.
-    stage("floor: write", lambda: pq.write_table(whole, output / "floor", compression="zstd", compression_level=1))
-    read = sum(path.stat().st_size for path in rows.glob("*.parquet"))
-    written = (output / "rank-0.parquet").stat().st_size
-    assert table.num_rows == whole.num_rows == plan.rows
-    return seconds, {"read": read, "write": written, "floor: write": (output / "floor").stat().st_size}
+    stage("floor: write", lambda: pq.write_table(whole, output / "floor", compression="zstd", compression_level=1,
+                                                 use_dictionary=False))  # fmt: skip
+    # What any verification must do: read the rank file and the inputs, and hash the file's bytes.
+    stage("floor: verify", lambda: (
+        pq.read_table(rank_file, use_threads=False), pq.read_table(rows, use_threads=False),
+        hashlib.sha256(rank_file.read_bytes()),
+    ))  # fmt: skip
+    ready = pa.Table.from_batches(project(wanted, whole.schema, {}).batches(iter(whole.to_batches())))
+    with duckdb.connect(output / "floor.duckdb", config={"threads": 1}) as connection:
+        stage("floor: load", lambda: connection.execute("CREATE TABLE rows AS SELECT * FROM ready"))
+    assert table.num_rows == whole.num_rows == ready.num_rows == plan.rows
+    sizes = {"read": sum(path.stat().st_size for path in rows.glob("*.parquet")), "write": rank_file.stat().st_size,
+             "load": (output / "warehouse.duckdb").stat().st_size}  # fmt: skip
+    return seconds, sizes
 
 
 def predict(model: Any, rows: Path, output: Path) -> float:
@@ -134,15 +186,17 @@ def measure(name: str, runs: int) -> dict[str, Any]:
 
 
 def report(results: dict[str, dict[str, Any]]) -> str:
-    """One row a stage, and two columns a workload."""
-    stages = list(next(iter(results.values()))["us_per_row"])
-    header = ["stage", *(f"{name}, {unit}" for name in results for unit in ("µs/row", "bytes/row"))]
+    """One row a stage, and three columns a workload."""
+    stages = [name for name in next(iter(results.values()))["us_per_row"] if not name.startswith("floor: ")]
+    header = ["stage", *(f"{name}, {unit}" for name in results for unit in ("µs/row", "floor", "bytes/row"))]
     rows = []
     for stage in stages:
         cells = []
         for result in results.values():
+            spent = [result["us_per_row"].get(name) for name in (stage, f"floor: {stage}")]
             size = result["bytes_per_row"].get(stage)
-            cells += [f"{result['us_per_row'][stage]['median']:.2f}", "" if size is None else f"{size:.0f}"]
+            cells += ["" if one is None else f"{one['median']:.2f}" for one in spent]
+            cells.append("" if size is None else f"{size:.0f}")
         rows.append([stage, *cells])
     return common.table(header, rows)
 
