@@ -2,7 +2,8 @@
 
     python benchmarks/gpu.py [--workloads flat nested] [--batches 1024 8192 65536]
 
-Skips (exit code 0) where torch finds no CUDA device. Every rate is the median of 5 loops of ready batches on the
+Where torch finds no CUDA device, there are no rates, and the error of bf16 is that of autocast on the CPU, which rounds
+the same operands. Every rate is the median of 5 loops of ready batches on the
 device, with the device awaited at the end; the error is the largest difference of any emitted number from float32 on
 the CPU. bf16 is `Trainer(precision="bf16-mixed")`'s autocast, which a pipeline sets with its option `precision`.
 """
@@ -26,11 +27,31 @@ import workload as workload_files  # noqa: E402
 from arithmetic import flops_per_row  # noqa: E402
 from stages import make_model  # noqa: E402
 
+Emitted = dict[Any, dict[str, torch.Tensor]]
 WAYS = {"float32": ("highest", None), "tf32": ("high", None), "bf16": ("highest", torch.bfloat16)}
 
 
-def context(kind: torch.dtype | None) -> Any:
-    return contextlib.nullcontext() if kind is None else torch.autocast("cuda", kind)
+def context(kind: torch.dtype | None, device: str = "cuda") -> Any:
+    return contextlib.nullcontext() if kind is None else torch.autocast(device, kind)
+
+
+def largest_difference(expected: Emitted, found: Emitted) -> float:
+    """Over every number emitted for the rows of ``expected``."""
+    return max(
+        float((found[at][key][: len(value)] - value).abs().max())
+        for at, tensors in expected.items() for key, value in tensors.items() if value.is_floating_point()
+    )  # fmt: skip
+
+
+def error_on_cpu(name: str) -> list[str]:
+    """The error of bf16, without a GPU."""
+    workload = workload_files.load(workload_files.FOLDER / f"{name}.json")
+    model = make_model(workload)
+    rows = workload_files.make_rows(workload, 1024, workload["seed"]).combine_chunks().to_batches()[0]
+    batch = model.encode(rows)
+    expected = model.infer(batch).cpu().emitted
+    with context(torch.bfloat16, "cpu"):
+        return [name, f"{largest_difference(expected, model.infer(batch).cpu().emitted):.1e}"]
 
 
 def measure(name: str, sizes: list[int]) -> list[list[str]]:
@@ -47,10 +68,7 @@ def measure(name: str, sizes: list[int]) -> list[list[str]]:
             torch.set_float32_matmul_precision(matmul)
             with context(kind):
                 found = model.infer(ready).cpu().emitted
-                error = max(
-                    float((found[at][key][:1024] - value).abs().max())
-                    for at, tensors in expected.items() for key, value in tensors.items() if value.is_floating_point()
-                )  # fmt: skip
+                error = largest_difference(expected, found)
                 rates = []
                 for _ in range(5):
                     torch.cuda.synchronize()
@@ -72,7 +90,8 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1024, 8192, 65536])
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
-        print("skipped: torch finds no CUDA device")
+        print("no rates: torch finds no CUDA device. bf16 autocast on the CPU, largest difference from float32:")
+        print(common.table(["workload", "error"], [error_on_cpu(name) for name in arguments.workloads]))
         return
     lines = [line for name in arguments.workloads for line in measure(name, arguments.batches)]
     print(torch.cuda.get_device_name())

@@ -6,7 +6,7 @@ Three rates of the same rows, measured in turns: `trainer.predict` with the Writ
 writing, committing), the bare forward on ready batches, and a plain matrix product. Rows per processor second stand
 first: reader and writer threads may use a second core, and a busy machine disturbs the clock. Pipeline over forward is
 1 at best. A run has `--times` as many rows as the workload, so that what a run costs once (`startup.py` measures it)
-does not count for much; the share of the matrix product's speed counts the formulas' matrix products alone
+does not count for much. The share of the matrix product's speed counts the formulas' matrix products alone
 (`arithmetic.py`).
 """
 
@@ -38,6 +38,7 @@ from stages import make_model, predict  # noqa: E402
 from json2vec.memory import keep_freed_memory  # noqa: E402
 
 FORWARD_BATCHES = 4
+PRODUCTS = 500  # of 512 x 512 matrices: a second and a half
 
 
 def rate(action: Callable[[], Any], amount: float) -> dict[str, float]:
@@ -61,12 +62,13 @@ def measure(name: str, runs: int, times: int) -> dict[str, Any]:
         head = pq.read_table(rows).combine_chunks().to_batches()[0]
         starts = range(0, min(head.num_rows, FORWARD_BATCHES * size), size)
         ready = [model.encode(head.slice(start, size)) for start in starts]
-        count = sum(batch.size for batch in ready)
+        loops = max(1, workload["rows"] // sum(batch.size for batch in ready))  # as long as the pipeline takes
+        count = loops * sum(batch.size for batch in ready)
         for run in range(runs + 1):
             rates = {
                 "pipeline": rate(lambda: predict(model, rows, output), workload["rows"]),
-                "forward": rate(lambda: [model.infer(batch) for batch in ready], count),
-                "gflops": rate(lambda: [left @ left for _ in range(100)], 100 * 2 * 512**3 / 1e9),
+                "forward": rate(lambda: [model.infer(batch) for _ in range(loops) for batch in ready], count),
+                "gflops": rate(lambda: [left @ left for _ in range(PRODUCTS)], PRODUCTS * 2 * 512**3 / 1e9),
             }
             shutil.rmtree(output)
             for what, one in rates.items() if run else ():

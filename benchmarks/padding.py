@@ -1,11 +1,12 @@
 """`Array(padding="skip")` beside `"attend"`: prediction speed and what a model learns, on lists that are mostly short.
 
-    python benchmarks/padding.py [--rows 8192] [--epochs 6] [--seeds 0 1 2]
+    python benchmarks/padding.py [--data orders flights] [--rows 8192] [--epochs 6] [--seeds 0 1 2]
 
-Made-up orders: up to 16 items, 3 on average, of a price and a sku. The label is one of four: whether the dearest item
-is of an even or an odd sku, and whether the first and the last item have skus of the same parity. Both depend on
-several items at a time, and the second on their places. Every model is trained anew on the same rows for each seed and
-scored on 4,096 rows of its own; forward rates are measured in turns.
+flights: the demo's model and data (up to 5 legs of the day and 8 recent ones), trained on its three weeks, scored on
+its first week of February. orders, made up: up to 16 items, 3 on average, of a price and a sku. The label is one of
+four: whether the dearest item is of an even or an odd sku, and whether the first and the last item have skus of the
+same parity. Both depend on several items at a time, and the second on their places; scored on 4,096 rows of their own.
+Every model is trained anew on the same rows for each seed; forward rates are measured in turns.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import itertools
 import logging
 import statistics
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -31,6 +33,11 @@ import polars as pl  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
 import json2vec as j2v  # noqa: E402
+from j2v_dagster.demo import shards  # noqa: E402
+from j2v_dagster.demo.baselines import score  # noqa: E402
+from j2v_dagster.demo.model import Settings, train_model  # noqa: E402
+from j2v_dagster.demo.report import probabilities  # noqa: E402
+from j2v_dagster.demo.run import PREDICT, TRAIN  # noqa: E402
 from json2vec.memory import keep_freed_memory  # noqa: E402
 
 SLOTS, MEAN, SKUS, SCORED = 16, 3.0, 12, 4096
@@ -57,70 +64,107 @@ def make_rows(count: int, seed: int) -> pl.DataFrame:
     return made
 
 
-def train(padding: str, rows: pl.DataFrame, epochs: int, seed: int) -> Any:
-    """A model that has seen every row `epochs` times."""
-    lit.seed_everything(seed, verbose=False)
-    model: Any = j2v.Model.from_schema(
-        j2v.Array(j2v.Number("price"), j2v.Category("sku", max_vocab_size=16), name="items", max_length=SLOTS,
-                  padding=padding),
-        j2v.Category("label", target=True, max_vocab_size=8), d_model=32, n_layers=1, n_heads=4, batch_size=128,
-        optimizer=j2v.helpers.optimizers.adamw(2e-3),
-    )  # fmt: skip
-    trainer = lit.Trainer(accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False,
-                          enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
-    trainer.fit(model, j2v.PolarsDataModule(model=model, train=rows))
-    model.batch_size = 1024
-    return model.eval()
+class Orders:
+    """Made-up orders, 3 items on average."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self.epochs, self.rows, self.scored = options.epochs, make_rows(options.rows, 1000), make_rows(SCORED, 2000)
+
+    def fit(self, padding: str, seed: int) -> Any:
+        lit.seed_everything(seed, verbose=False)
+        model: Any = j2v.Model.from_schema(
+            j2v.Array(j2v.Number("price"), j2v.Category("sku", max_vocab_size=16), name="items", max_length=SLOTS,
+                      padding=padding),
+            j2v.Category("label", target=True, max_vocab_size=8), d_model=32, n_layers=1, n_heads=4, batch_size=128,
+            optimizer=j2v.helpers.optimizers.adamw(2e-3),
+        )  # fmt: skip
+        trainer = lit.Trainer(accelerator="cpu", max_epochs=self.epochs, logger=False, enable_checkpointing=False,
+                              enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+        trainer.fit(model, j2v.PolarsDataModule(model=model, train=self.rows))
+        return model
+
+    def score(self, model: Any) -> dict[str, float]:
+        predicted = model.infer(self.encode(model)).to_python()[j2v.Address("record/label")]["content"]
+        truth = self.scored["label"].to_list()
+        right = [value == label for value, label in zip(predicted["value"], truth, strict=True)]
+        share = [p if hit else (1 - p) / 3 for p, hit in zip(predicted["probability"], right, strict=True)]
+        return {"log_loss": float(-np.log(np.maximum(share, 1e-9)).mean()), "accuracy": float(np.mean(right))}
+
+    def encode(self, model: Any) -> j2v.Batch:
+        return model.encode(self.scored.drop("label").to_arrow())
 
 
-def score(model: Any, rows: pl.DataFrame) -> dict[str, float]:
-    """Log loss (nats) and accuracy."""
-    emitted = model.infer(model.encode(rows.drop("label").to_arrow())).to_python()
-    predicted = emitted[j2v.Address("record/label")]["content"]
-    truth = rows["label"].to_list()
-    share = [p if value == label else (1 - p) / 3
-             for value, p, label in zip(predicted["value"], predicted["probability"], truth, strict=True)]  # fmt: skip
-    right = [value == label for value, label in zip(predicted["value"], truth, strict=True)]
-    return {"log_loss": float(-np.log(np.maximum(share, 1e-9)).mean()), "accuracy": float(np.mean(right))}
+class Flights:
+    """The demo's aircraft-days: 1.6 legs of 5 slots and 4.6 recent legs of 8 on average."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self.root, self.days = folder / "shards", shards.days_between(*TRAIN)
+        judged = shards.days_between(*PREDICT)
+        shards.write_missing(self.root, [*self.days, *judged])
+        self.scored = shards.read_days(self.root, judged)
+
+    def fit(self, padding: Any, seed: int) -> Any:
+        return train_model(Settings(padding=padding, seed=seed, threads=1), self.root, self.days)
+
+    def score(self, model: Any) -> dict[str, float]:
+        columns = model.infer(self.encode(model)).columns()
+        best = pl.Series(columns.field("record/day_delay").field("content").field("topk"))
+        found = score(str(model), self.scored["day_delay"], probabilities(best))
+        return {"log_loss": found.log_loss, "accuracy": found.accuracy}
+
+    def encode(self, model: Any) -> j2v.Batch:
+        return model.encode(shards.to_table(self.scored))
+
+
+DATA = {"orders": Orders, "flights": Flights}
+
+
+def measure(data: Orders | Flights, seeds: list[int]) -> dict[str, Any]:
+    """Scores over the seeds, and rates of the last seed's models, by padding."""
+    scores: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    spent: dict[str, list[float]] = {way: [] for way in WAYS}
+    models: dict[str, Any] = {}
+    for seed in seeds:
+        for way in WAYS:
+            before = time.process_time()
+            models[way] = data.fit(way, seed).eval()
+            spent[way].append(time.process_time() - before)
+            scores[way].append(data.score(models[way]))
+            print(f"seed {seed}, {way}: {scores[way][-1]}, {spent[way][-1]:.0f} CPU s", flush=True)
+    batches = {way: data.encode(model).slice(0, 1024) for way, model in models.items()}
+    rates: dict[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(11):
+        for way, model in models.items():
+            before = time.process_time()
+            for _ in range(3):
+                model.infer(batches[way])
+            rates[way].append(3 * 1024 / (time.process_time() - before))
+    return {
+        way: {"rows_per_cpu_s": common.spread(rates[way][1:]), "fit_cpu_s": statistics.median(spent[way]),
+              **{key: common.spread([one[key] for one in scores[way]]) for key in ("log_loss", "accuracy")}}
+        for way in WAYS
+    }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=8192)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--data", nargs="+", default=list(DATA), choices=list(DATA))
+    parser.add_argument("--rows", type=int, default=8192, help="of orders to learn from")
+    parser.add_argument("--epochs", type=int, default=6, help="over the orders")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     common.set_library_threads()
     keep_freed_memory()
-    rows, scored = make_rows(arguments.rows, 1000), make_rows(SCORED, 2000)
-    scores: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    fit: dict[str, list[float]] = {way: [] for way in WAYS}
-    models: dict[str, Any] = {}
-    for seed in arguments.seeds:
-        for way in WAYS:
-            before = time.process_time()
-            models[way] = train(way, rows, arguments.epochs, seed)
-            fit[way].append(time.process_time() - before)
-            scores[way].append(score(models[way], scored))
-            print(f"seed {seed}, {way}: {scores[way][-1]}, {fit[way][-1]:.0f} CPU s", flush=True)
-    batch = {way: model.encode(scored.head(1024).drop("label").to_arrow()) for way, model in models.items()}
-    rates: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(11):
-        for way, model in models.items():
-            before = time.process_time()
-            for _ in range(3):
-                model.infer(batch[way])
-            rates[way].append(3 * 1024 / (time.process_time() - before))
-    result = {
-        way: {"rows_per_cpu_s": common.spread(rates[way][1:]), "fit_cpu_s": statistics.median(fit[way]),
-              **{key: common.spread([one[key] for one in scores[way]]) for key in ("log_loss", "accuracy")}}
-        for way in WAYS
-    }  # fmt: skip
-    table = [[way, f"{one['rows_per_cpu_s']['median']:,.0f}", f"{one['fit_cpu_s']:.0f}",
-              *(f"{one[key]['median']:.3f} ({one[key]['min']:.3f} to {one[key]['max']:.3f})"
-                for key in ("log_loss", "accuracy"))] for way, one in result.items()]  # fmt: skip
+    result = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.data:
+            result[name] = measure(DATA[name](Path(folder), arguments), arguments.seeds)
+    table = [[f"{name}: {way}", f"{one['rows_per_cpu_s']['median']:,.0f}", f"{one['fit_cpu_s']:.0f}",
+              *(f"{one[key]['median']:.4f} ({one[key]['min']:.4f} to {one[key]['max']:.4f})"
+                for key in ("log_loss", "accuracy"))]
+             for name, ways in result.items() for way, one in ways.items()]  # fmt: skip
     print(common.table(["padding", "forward, rows/CPU s", "training, CPU s", "log loss", "accuracy"], table))
     print(f"written to {common.save_result('padding', {'machine': common.machine(), 'threads': 1, **result})}")
 

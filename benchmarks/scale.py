@@ -123,9 +123,9 @@ def measure_predictions(parts: list[str], sizes: list[int]) -> dict[str, dict[st
     if "rows" in parts:
         cases += [(f"{rows:,} rows, 4 files", rows, 4, 1) for rows in sizes]
     if "files" in parts:
-        cases += [("100,000 rows, 10,000 files", 100_000, 10_000, 1), ("100,000 rows, 1 file", 100_000, 1, 1)]
+        cases += [("100,000 rows, 10,000 files", 100_000, 10_000, 1), ("1,000,000 rows, 1 file", 1_000_000, 1, 1)]
     if "ranks" in parts:
-        cases += [(f"{sizes[0]:,} rows, {ranks} ranks", sizes[0], 4, ranks) for ranks in (1, 2, 4)]
+        cases += [(f"{sizes[-1]:,} rows, {ranks} ranks", sizes[-1], 4, ranks) for ranks in (1, 2, 4)]
     found = {}
     for label, rows, files, ranks in cases:
         with tempfile.TemporaryDirectory() as folder:

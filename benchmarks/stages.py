@@ -143,6 +143,7 @@ def run_stages(model: Any, rows: Path, output: Path) -> tuple[dict[str, float], 
     ))  # fmt: skip
     ready = pa.Table.from_batches(project(wanted, whole.schema, {}).batches(iter(whole.to_batches())))
     with duckdb.connect(output / "floor.duckdb", config={"threads": 1}) as connection:
+        connection.register("ready", ready)
         stage("floor: load", lambda: connection.execute("CREATE TABLE rows AS SELECT * FROM ready"))
     assert table.num_rows == whole.num_rows == ready.num_rows == plan.rows
     sizes = {"read": sum(path.stat().st_size for path in rows.glob("*.parquet")), "write": rank_file.stat().st_size,

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from json2vec.contract import Outcome
+    from json2vec.model import Model
     from json2vec.predict import PredictJob
     from json2vec.rank_files.manifest import Manifest
     from json2vec.rank_files.resume import Resume
@@ -343,7 +345,7 @@ class Pipeline:
             report = verify_predictions(
                 attempt.store,
                 inputs=self.source.uri(partition),
-                model=self.local_checkpoint() if {"schema", "values", "replay"} & set(self.require) else None,
+                model=self._model() if {"schema", "values", "replay"} & set(self.require) else None,
                 require=self.require,
                 sample=self.replay_sample,
                 storage_options=self.source.storage_options,
@@ -360,6 +362,10 @@ class Pipeline:
             self.local_checkpoint(), attempt.store, self.source.store(partition), self.job, asset=asset
         )
         return [*results, rejected_result(attempt.store, asset=asset), drift]
+
+    def _model(self) -> Model:
+        local = self.local_checkpoint()
+        return _load_model(str(local), checkpoint_sha256(local), tuple(self.job["trusted_modules"]))
 
     def load(self, partition: str, run_id: str, log: logging.Logger) -> Result:
         """Compare the files with the manifest again, replace the table's partition, then move the pointer."""
@@ -417,3 +423,11 @@ class Pipeline:
             "created": manifest.created.isoformat(),
         }
         return project(self.columns, sealed.schema(), constants)
+
+
+@lru_cache(maxsize=1)
+def _load_model(path: str, sha256: str, trusted_modules: tuple[str, ...]) -> Model:
+    """The checkpoint's model, loaded once for all partitions of a run."""
+    from json2vec.model import Model
+
+    return Model.load(path, trusted_modules=trusted_modules)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from j2v_dagster.demo.observations import RECENT_LEGS
 
@@ -45,6 +45,7 @@ class Settings:
         weight_decay: of AdamW.
         threads: CPU threads of the training process.
         seed: of weights, order and dropout.
+        padding: of the lists of legs, see `json2vec.Array`.
     """
 
     d_model: int = 32
@@ -57,6 +58,7 @@ class Settings:
     weight_decay: float = 0.05
     threads: int = 2
     seed: int = 2013
+    padding: Literal["attend", "skip"] = "attend"
 
     def fingerprint(self, days: Sequence[date], files: Sequence[tuple[str, int]]) -> str:
         """SHA-256 (hex) over the settings, the training days, the shards (path, bytes) and this file's text."""
@@ -99,6 +101,7 @@ def build_model(settings: Settings) -> Model:
             j2v.Number("arr_delay", target=True, objective="mae", **drop),
             name="legs",
             max_length=LEG_SLOTS,
+            padding=settings.padding,
             **drop,
         ),
         j2v.Array(
@@ -110,6 +113,7 @@ def build_model(settings: Settings) -> Model:
             number("arr_delay"),
             name="recent",
             max_length=RECENT_LEGS,
+            padding=settings.padding,
             **drop,
         ),
         # topk is below max_vocab_size, and all three probabilities are wanted.

@@ -54,7 +54,8 @@ def _read_parquet(file: IO[bytes], where: str, start: int, stop: int, schema: pa
     ends = np.cumsum([group.num_rows for group in groups], dtype=np.int64)
     begins = ends - [group.num_rows for group in groups]
     wanted = np.flatnonzero((ends > start) & (begins < stop)).tolist()
-    columns = [name for name in schema.names if name in reader.schema_arrow.names]
+    held = set(reader.schema_arrow.names)
+    columns = [name for name in schema.names if name in held]
     for i in wanted:
         bytes_per_row = groups[i].total_byte_size / max(1, groups[i].num_rows)
         rows = int(np.clip(PIECE_BYTES / max(1.0, bytes_per_row), 1, MAX_PIECE_ROWS))

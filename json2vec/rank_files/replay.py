@@ -27,6 +27,8 @@ from json2vec.rank_files.payloads import payload_columns
 if TYPE_CHECKING:
     from json2vec.model import Model
 
+NEAR = 2048
+"""Sampled rows of a file that lie so near to each other are read in one go: opening it again would take longer."""
 _EXPECTED = "stored predictions equal to those predicted again from the source rows"
 _PLAIN_SOURCE = pa.struct([pa.field("file", pa.string()), *list(SOURCE_TYPE)[1:]])
 
@@ -59,6 +61,16 @@ def scale_of(model: Model, address: str) -> float:
     embedder = model.nodes[address].embedder
     assert isinstance(embedder, NumberEmbedder)
     return max(1.0, float(embedder.normalizer.var.sqrt()))
+
+
+def _only(batch: RowBatch, wanted: np.ndarray) -> RowBatch:
+    """The rows of ``batch`` where the mask says so, without what was rejected."""
+    if wanted.all():
+        return batch
+    mask = pa.array(wanted)
+    inputs = batch.inputs.filter(mask)
+    observations = inputs if batch.observations is batch.inputs else batch.observations.filter(mask)
+    return RowBatch(inputs, observations, batch.source.filter(mask), batch.span)
 
 
 def _merged(batches: Iterable[RowBatch], size: int) -> Iterator[RowBatch]:
@@ -172,14 +184,17 @@ class Replay:
         """Replay rows in ascending order of their ids."""
         kind = batch.schema.field("predictions").type
         starts = np.unique(plan_rows)
-        cuts = np.flatnonzero(np.diff(starts) != 1) + 1
+        files = np.searchsorted(np.asarray(self._snapshot.starts), starts, side="right")
+        near = NEAR if self._preprocessor is None else 1  # it would run for every row that is read
+        cuts = np.flatnonzero((np.diff(starts) > near) | (np.diff(files) != 0)) + 1
         ranges = tuple((int(run[0]), int(run[-1]) + 1) for run in np.split(starts, cuts))
         ids, columns = [], []
         read = read_rows(
             self._snapshot, self._source, ranges, batch_size=self._model.batch_size,
             preprocessor=self._preprocessor, on_bad_row="quarantine", check=self._check,
         )  # fmt: skip
-        for rows in _merged(read, self._model.batch_size):
+        wanted_rows = (_only(rows, np.isin(self._locator.plan_rows(rows.source), starts)) for rows in read)
+        for rows in _merged(wanted_rows, self._model.batch_size):
             ids.append(_keys(self._locator.plan_rows(rows.source), rows.source))
             columns.append(self._predict(rows, kind))
         known = np.concatenate(ids) if ids else np.zeros(0, np.int64)

@@ -13,6 +13,7 @@ import pytest
 
 import json2vec as j2v
 from json2vec.errors import VerificationFailed
+from json2vec.rank_files import replay
 
 
 def test_an_intact_folder_passes_all_six_findings(write: Any) -> None:
@@ -268,3 +269,22 @@ def test_a_folder_of_another_writer_is_neither_proven_nor_refuted(tmp_path: Path
 def test_unknown_requirements_are_refused(write: Any) -> None:
     with pytest.raises(ValueError, match="no findings"):
         write().verify(require=["everything"])
+
+
+def test_a_sample_is_read_file_by_file_and_no_other_row_is_predicted(write: Any, monkeypatch: Any) -> None:
+    folder, ranges, predicted = write(), [], []
+    read, infer = replay.read_rows, folder.model.infer
+
+    def spy(snapshot: Any, source: Any, wanted: Any, **options: Any) -> Any:
+        ranges.extend(wanted)
+        return read(snapshot, source, wanted, **options)
+
+    monkeypatch.setattr(replay, "read_rows", spy)
+    monkeypatch.setattr(folder.model, "infer", lambda batch, *rest: predicted.append(batch.size) or infer(batch, *rest))
+    report = folder.verify(sample=20)
+    assert report.finding("replay").counts == {"replayed": 20, "different": 0}
+    assert sum(predicted) == 20
+    starts = folder.plan.snapshot.starts
+    assert len(ranges) == 3, "one for each file with rows"
+    assert all(np.searchsorted(starts, start, "right") == np.searchsorted(starts, stop - 1, "right")
+               for start, stop in ranges)  # fmt: skip
