@@ -186,10 +186,10 @@ class Worker:
                 accelerator=job.accelerator, devices=1, precision=cast("Any", job.precision), logger=False,
                 enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             )  # fmt: skip
-        self._trainer, everybodys = None, list(trainer.callbacks)  # type: ignore[attr-defined]
-        trainer.callbacks = [*everybodys, *callbacks]  # type: ignore[attr-defined]
+        self._trainer, its_own = None, list(trainer.callbacks)  # type: ignore[attr-defined]
+        trainer.callbacks = [*its_own, *callbacks]  # type: ignore[attr-defined]
         yield trainer
-        trainer.callbacks = everybodys  # type: ignore[attr-defined]
+        trainer.callbacks = its_own  # type: ignore[attr-defined]
         self._trainer, self._trainer_of = trainer, wanted
 
 

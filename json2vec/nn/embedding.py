@@ -60,7 +60,7 @@ def _groups(embedders: Mapping[Address, nn.Module], fields: Mapping[Address, Fie
     for address, module in embedders.items():
         state = fields[address].state
         together = (
-            hasattr(type(module), "embed_together")
+            "embed_together" in vars(type(module))  # not of a parent, whose forward may be another
             and not (module.training or torch.is_grad_enabled())
             and (state.numel() < SMALL or state.device.type != "cpu")
         )

@@ -80,3 +80,18 @@ def test_training_embeds_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens_of(model, encode(model, 6))  # with gradients
     with torch.no_grad():
         tokens_of(model.train(), encode(model, 6))
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_asked_itself() -> None:
+    class Louder(NumberEmbedder):
+        def forward(self, state: torch.Tensor, content: dict) -> torch.Tensor:
+            return super().forward(state, content) + 1
+
+    model = make_model()
+    batch = encode(model, 6)
+    with torch.no_grad():
+        before = tokens_of(model, batch)
+        for k in range(4):
+            model.nodes[f"record/n{k}"].embedder.__class__ = Louder  # type: ignore[union-attr]
+        after = tokens_of(model, batch)
+    assert torch.allclose(after["record/n2"], before["record/n2"] + 1, atol=1e-6)
