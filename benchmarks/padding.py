@@ -95,7 +95,7 @@ class Orders:
 
 
 class Flights:
-    """The demo's aircraft-days: 1.6 legs of 5 slots and 4.6 recent legs of 8 on average."""
+    """The demo's aircraft-days: 1.3 legs of 5 slots and 6.6 recent legs of 8 on average."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.root, self.days = folder / "shards", shards.days_between(*TRAIN)
