@@ -2,10 +2,10 @@
 
     python benchmarks/gpu.py [--workloads flat nested] [--batches 1024 8192 65536]
 
-Where torch finds no CUDA device, there are no rates, and the error of bf16 is that of autocast on the CPU, which rounds
-the same operands. Every rate is the median of 5 loops of ready batches on the
-device, with the device awaited at the end; the error is the largest difference of any emitted number from float32 on
-the CPU. bf16 is `Trainer(precision="bf16-mixed")`'s autocast, which a pipeline sets with its option `precision`.
+Every rate is the median of 5 loops of ready batches on the device, with the device awaited at the end; the error is the
+largest difference of any emitted number from float32 on the CPU. bf16 is `Trainer(precision="bf16-mixed")`'s autocast,
+which a pipeline sets with its option `precision`. Where torch finds no CUDA device, there are no rates, and the error
+of bf16 is that of autocast on the CPU.
 """
 
 from __future__ import annotations

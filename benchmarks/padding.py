@@ -109,7 +109,7 @@ class Flights:
     def score(self, model: Any) -> dict[str, float]:
         columns = model.infer(self.encode(model)).columns()
         best = pl.Series(columns.field("record/day_delay").field("content").field("topk"))
-        found = score(str(model), self.scored["day_delay"], probabilities(best))
+        found = score("model", self.scored["day_delay"], probabilities(best))
         return {"log_loss": found.log_loss, "accuracy": found.accuracy}
 
     def encode(self, model: Any) -> j2v.Batch:

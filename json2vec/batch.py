@@ -79,6 +79,13 @@ class RowBatch:
     def __len__(self) -> int:
         return self.observations.num_rows
 
+    def filter(self, kept: np.ndarray) -> RowBatch:
+        """The output rows where ``kept``, bool (N,), says so; ``span`` and ``rejected`` stay."""
+        mask = pa.array(kept)
+        inputs = self.inputs.filter(mask)
+        observations = inputs if self.observations is self.inputs else self.observations.filter(mask)
+        return replace(self, inputs=inputs, observations=observations, source=self.source.filter(mask))
+
 
 class Rows:
     """Dict-like rows over an Arrow batch, converted to Python only when somebody looks."""
@@ -161,16 +168,9 @@ class Batch:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors."""
-        total = 0
-
-        def add(tensor: torch.Tensor) -> torch.Tensor:
-            nonlocal total
-            total += tensor.nbytes
-            return tensor
-
-        self._map(add)
-        return total
+        """Bytes of the states and contents."""
+        fields = self.fields.values()
+        return sum(tensor.nbytes for one in fields for tensor in (one.state, *one.content.values()))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch with its tensors on ``device``; Arrow rows stay in host memory."""

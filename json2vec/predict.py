@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from json2vec.data.plan import Plan
 from json2vec.data.snapshot import Snapshot
 from json2vec.errors import CheckpointError, Json2VecError
+from json2vec.progress import Progress, progress_callback
 from json2vec.rank_files.rejected import MAX_REJECTED
 from json2vec.ranks import rank_and_world
 from json2vec.stores import fetch, file_sha256, open_store
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from json2vec.data.loader import PlannedDataset
     from json2vec.model import Model
     from json2vec.rank_files.manifest import Marker
-
-PROGRESS_EVERY_S = 1.0
 
 
 class PredictJob(BaseModel):
@@ -226,7 +224,7 @@ def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress
     )  # fmt: skip
     settings = job_settings_digest(job)
     postprocessor = resolve(job.postprocessor, job.trusted_modules) if job.postprocessor else None
-    kind = open_stored(job, dataset, postprocessor, settings) if job.reuse is not None else None
+    kind = open_stored(job, dataset, postprocessor, settings, fingerprint) if job.reuse is not None else None
     writer = Writer(
         job.output,
         job.flush_every_n_batches,
@@ -302,42 +300,13 @@ def shared_rows(plan: Plan, rank: int) -> int:
     return sum(stop - start for start, stop in plan.share(rank))
 
 
-class Progress:
-    """Rows that a rank has predicted, printed as one JSON line a second at most, and one at the end of each job."""
-
-    def __init__(self, rank: int, of: int) -> None:
-        self.rank, self.of, self.rows, self.done = rank, of, 0, 0
-        self._started: float | None = None
-        self._printed = 0.0
-
-    def begin(self) -> None:
-        """The first row of a job is about to be predicted."""
-        if self._started is None:
-            self._started = time.monotonic()
-            self.print()
-
-    def add(self, rows: int) -> None:
-        self.rows += rows
-        if time.monotonic() - self._printed >= PROGRESS_EVERY_S:
-            self.print()
-
-    def end_job(self) -> None:
-        """One more job is over, well or not."""
-        self.done += 1
-        self.print()
-
-    def print(self) -> None:
-        self._printed = now = time.monotonic()
-        rate = self.rows / max(now - (self._started or now), 1e-9)
-        line = {"j2v": "progress", "rank": self.rank, "rows": self.rows, "of": self.of, "done": self.done}
-        print(json.dumps(line | {"rows_per_s": round(rate, 1)}), flush=True)
-
-
-def open_stored(job: PredictJob, dataset: PlannedDataset, postprocessor: Any, settings: str) -> pa.StructType:
+def open_stored(
+    job: PredictJob, dataset: PlannedDataset, postprocessor: Any, settings: str, fingerprint: str
+) -> pa.StructType:
     """Let ``dataset`` reuse the predictions of ``job.reuse``, or print why it cannot.
 
     Args:
-        dataset: of this rank, with the model. settings: of `job_settings_digest`.
+        dataset: of this rank, with the model. settings: of `job_settings_digest`. fingerprint: of the model.
 
     Returns:
         type of the ``predictions`` column before it is stored.
@@ -360,28 +329,12 @@ def open_stored(job: PredictJob, dataset: PlannedDataset, postprocessor: Any, se
         model.reconstruct = before
     try:
         dataset.stored = open_reuse(
-            open_store(job.reuse, job.storage_options), model=model.fingerprint(), settings=settings,
+            open_store(job.reuse, job.storage_options), model=fingerprint, settings=settings,
             snapshot=dataset.plan.snapshot, predictions=stored_type(kind), log=say,
         )  # fmt: skip
     except Unusable as exc:
         say(f"no stored prediction is reused, every row is predicted: {exc}")
     return kind
-
-
-def progress_callback(progress: Progress) -> Any:
-    """A Lightning callback that counts into ``progress``."""
-    import lightning.pytorch as lit
-
-    class Count(lit.Callback):
-        def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
-            progress.begin()
-
-        def on_predict_batch_end(
-            self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-        ) -> None:
-            progress.add(batch.rows.span[1] - batch.rows.span[0])
-
-    return Count()
 
 
 def main(arguments: list[str] | None = None) -> int:

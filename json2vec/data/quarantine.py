@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from json2vec.batch import Batch, RowBatch
 from json2vec.data.pieces import RejectedRows
@@ -45,10 +44,4 @@ def reject(rows: RowBatch, index: int, reason: str) -> RowBatch:
     keep[bad] = False
     raw = json.dumps(rows.inputs.slice(index, 1).to_pylist()[0], default=str, ensure_ascii=False)[:RAW_CHARACTERS]
     rejected = RejectedRows.of(source["file"], np.array([source["row"]], np.int64), [reason], [raw])
-    mask = pa.array(keep)
-    inputs = rows.inputs.filter(mask)
-    observations = inputs if rows.observations is rows.inputs else rows.observations.filter(mask)
-    return replace(
-        rows, inputs=inputs, observations=observations, source=rows.source.filter(mask),
-        rejected=RejectedRows.concat([rows.rejected, rejected]),
-    )  # fmt: skip
+    return replace(rows.filter(keep), rejected=RejectedRows.concat([rows.rejected, rejected]))

@@ -24,7 +24,8 @@ def encode_together(
 ) -> Iterator[list[Batch]]:
     """Encode every batch, in order, in groups of up to `MOST_ROWS` rows and about `MOST_BYTES` bytes of tensors.
 
-    The first batch is a group of its own: it shows how large a row becomes, and the network can begin.
+    The first batch is a group of its own: it shows how large a row becomes, and the network can begin. From then on the
+    first batch of a group does so for the next.
 
     Args:
         encode: encodes N Arrow rows. Rows must not depend on each other.
@@ -41,7 +42,7 @@ def encode_together(
         if rows + len(batch) > limit:
             encoded = _encode_group(group, encode, encode_one)
             yield encoded
-            size = sum(one.nbytes for one in encoded) // max(rows, 1)
+            size = encoded[0].nbytes // max(len(encoded[0]), 1)
             group, rows, limit = [], 0, min(MOST_ROWS, MOST_BYTES // max(size, 1))
     if group:
         yield _encode_group(group, encode, encode_one)

@@ -98,16 +98,13 @@ class CategoryEmbedder(nn.Module):
 
     @staticmethod
     def embed_together(
-        embedders: Sequence[CategoryEmbedder], states: list[torch.Tensor], contents: list[Tensors]
-    ) -> Sequence[torch.Tensor]:
+        embedders: Sequence[CategoryEmbedder], state_KB: torch.Tensor, content: Tensors
+    ) -> torch.Tensor:
         """`forward` of K embedders, two lookups instead of 2 K (`json2vec.nn.embedding`)."""
-        capacity = embedders[0].capacity
-        state_KB = torch.stack(states).flatten(1)
-        index_KB = torch.stack([content["value"] for content in contents]).flatten(1)
+        capacity, index_KB = embedders[0].capacity, content["value"]
         known = (state_KB == Tokens.valued) & (index_KB < capacity)
         label = look_up([e.embeddings["content"] for e in embedders], index_KB.clamp(max=capacity - 1))
-        tokens = look_up([e.embeddings["state"] for e in embedders], state_KB) + label * known.unsqueeze(-1)
-        return tokens.unflatten(1, states[0].shape).unbind()
+        return look_up([e.embeddings["state"] for e in embedders], state_KB) + label * known.unsqueeze(-1)
 
 
 def loss(

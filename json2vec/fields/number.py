@@ -108,19 +108,14 @@ class NumberEmbedder(nn.Module):
         return self.octaves
 
     @staticmethod
-    def embed_together(
-        embedders: Sequence[NumberEmbedder], states: list[torch.Tensor], contents: list[Tensors]
-    ) -> Sequence[torch.Tensor]:
+    def embed_together(embedders: Sequence[NumberEmbedder], state_KB: torch.Tensor, content: Tensors) -> torch.Tensor:
         """`forward` of K embedders, one batched product instead of K (`json2vec.nn.embedding`)."""
-        state_KB = torch.stack(states).flatten(1)
-        value_KB = torch.stack([content["value"] for content in contents]).flatten(1)
+        value_KB = content["value"]
         mean_K1, var_K1 = (torch.stack([getattr(e.normalizer, name) for e in embedders]) for name in ("mean", "var"))
         features = embedders[0]._fourier(state_KB, value_KB, normalized(value_KB, mean_K1, var_K1))
         weights = torch.stack([e.linear.weight for e in embedders]).transpose(1, 2)
         biases = torch.stack([e.linear.bias for e in embedders]).unsqueeze(1)
-        tokens = look_up([e.embeddings for e in embedders], state_KB)
-        tokens = tokens + F.gelu(torch.baddbmm(biases, features, weights))
-        return tokens.unflatten(1, states[0].shape).unbind()
+        return look_up([e.embeddings for e in embedders], state_KB) + F.gelu(torch.baddbmm(biases, features, weights))
 
 
 class NumberHeads(nn.Module):

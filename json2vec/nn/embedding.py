@@ -31,10 +31,13 @@ class EmbedsTogether(Protocol):
         ...
 
     @staticmethod
-    def embed_together(
-        embedders: Sequence[nn.Module], states: list[torch.Tensor], contents: list[Tensors]
-    ) -> Sequence[torch.Tensor]:
-        """What ``embedder(state, content)`` gives for each of K alike embedders: K times (B, L, C)."""
+    def embed_together(embedders: Sequence[nn.Module], state_KB: torch.Tensor, content: Tensors) -> torch.Tensor:
+        """What ``embedder(state, content)`` gives for each of K alike embedders, tokens (K, B, C).
+
+        Args:
+            state_KB: the states of all slots in a row, B times L of them.
+            content: tensors that begin with the shape of the state.
+        """
         ...
 
 
@@ -45,12 +48,13 @@ def embed_leaves(
     tokens: dict[Address, torch.Tensor] = {}
     for group in _groups(embedders, fields):
         modules = [embedders[address] for address in group]
-        states, contents = map(list, zip(*(_by_sequence(fields[address]) for address in group), strict=True))
+        states, contents = zip(*(_by_sequence(fields[address]) for address in group), strict=True)
         if len(group) == 1:
             tokens[group[0]] = modules[0](states[0], contents[0])
-        else:
-            found = cast("EmbedsTogether", modules[0]).embed_together(modules, states, contents)
-            tokens |= zip(group, found, strict=True)
+            continue
+        content = {key: _stack([one[key] for one in contents]) for key in contents[0]}
+        found = cast("EmbedsTogether", modules[0]).embed_together(modules, _stack(states), content)
+        tokens |= zip(group, found.unflatten(1, states[0].shape), strict=True)
     return tokens
 
 
@@ -58,13 +62,16 @@ def _groups(embedders: Mapping[Address, nn.Module], fields: Mapping[Address, Fie
     """The leaves, those that can be embedded together in one list."""
     groups: dict[Hashable, list[Address]] = {}
     for address, module in embedders.items():
-        state = fields[address].state
+        state, content = fields[address].state, fields[address].content
         together = (
             "embed_together" in vars(type(module))  # not of a parent, whose forward may be another
             and not (module.training or torch.is_grad_enabled())
             and (state.numel() < SMALL or state.device.type != "cpu")
         )
-        key = (type(module), cast("EmbedsTogether", module).alike(), state.shape) if together else address
+        key: Hashable = address
+        if together:
+            shapes = tuple(value.shape for value in content.values())
+            key = type(module), cast("EmbedsTogether", module).alike(), state.shape, shapes
         groups.setdefault(key, []).append(address)
     yield from groups.values()
 
@@ -75,6 +82,11 @@ def _by_sequence(field: FieldBatch) -> tuple[torch.Tensor, Tensors]:
     lead = (math.prod(shape[:-1]), shape[-1])
     content = {key: value.reshape(*lead, *value.shape[len(shape) :]) for key, value in field.content.items()}
     return field.state.reshape(lead), content
+
+
+def _stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """K times (B, L, ...) as (K, B L, ...)."""
+    return torch.stack(list(tensors)).flatten(1, 2)
 
 
 def look_up(tables: Sequence[nn.Module], index_KB: torch.Tensor) -> torch.Tensor:

@@ -63,16 +63,6 @@ def scale_of(model: Model, address: str) -> float:
     return max(1.0, float(embedder.normalizer.var.sqrt()))
 
 
-def _only(batch: RowBatch, wanted: np.ndarray) -> RowBatch:
-    """The rows of ``batch`` where the mask says so, without what was rejected."""
-    if wanted.all():
-        return batch
-    mask = pa.array(wanted)
-    inputs = batch.inputs.filter(mask)
-    observations = inputs if batch.observations is batch.inputs else batch.observations.filter(mask)
-    return RowBatch(inputs, observations, batch.source.filter(mask), batch.span)
-
-
 def _merged(batches: Iterable[RowBatch], size: int) -> Iterator[RowBatch]:
     """Sampled rows lie apart and come one by one; a forward pass takes ``size`` of them at once."""
     waiting: list[RowBatch] = []
@@ -193,8 +183,8 @@ class Replay:
             self._snapshot, self._source, ranges, batch_size=self._model.batch_size,
             preprocessor=self._preprocessor, on_bad_row="quarantine", check=self._check,
         )  # fmt: skip
-        wanted_rows = (_only(rows, np.isin(self._locator.plan_rows(rows.source), starts)) for rows in read)
-        for rows in _merged(wanted_rows, self._model.batch_size):
+        sampled = (rows.filter(np.isin(self._locator.plan_rows(rows.source), starts)) for rows in read)
+        for rows in _merged(sampled, self._model.batch_size):
             ids.append(_keys(self._locator.plan_rows(rows.source), rows.source))
             columns.append(self._predict(rows, kind))
         known = np.concatenate(ids) if ids else np.zeros(0, np.int64)

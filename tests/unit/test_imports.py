@@ -13,7 +13,7 @@ import json2vec
 
 ROOT = Path(json2vec.__file__).parent
 FLOORS = [
-    {"address", "enums", "errors", "factories", "memory", "ranks"},
+    {"address", "enums", "errors", "factories", "memory", "progress", "ranks"},
     {"s3", "stores"},
     {"queries", "options"},
     {"schema", "selectors", "editing"},
