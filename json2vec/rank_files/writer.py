@@ -6,14 +6,15 @@ import copy
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from json2vec.batch import Batch, RowBatch
+from json2vec.batch import Batch
 from json2vec.data.plan import Plan
 from json2vec.errors import Json2VecError, ProcessorError
 from json2vec.processors import Postprocessor, as_postprocessor
@@ -29,12 +30,6 @@ from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
 from json2vec.rank_files.reuse import merged
 from json2vec.ranks import rank_and_world
 from json2vec.stores import open_store
-
-
-class _Item(NamedTuple):
-    prediction: Any
-    batch: Batch
-    context: dict[str, Any]
 
 
 class Writer(BasePredictionWriter):
@@ -114,7 +109,7 @@ class Writer(BasePredictionWriter):
         self._reconstruct: tuple[str, ...] = ()
         self._reconstruct_before: tuple[str, ...] | None = None
         self._files: RankFiles | None = None
-        self._background: Background[_Item] | None = None
+        self._background: Background | None = None
         self._predictions: pa.StructType | None = None
 
     # -- Lightning's hooks ---------------------------------------------------------------------------------------------
@@ -138,7 +133,7 @@ class Writer(BasePredictionWriter):
             segment_rows=self.segment_rows, flush_every_n_batches=self.flush_every_n_batches,
             settings=self.settings_digest, max_rejected=self.max_rejected, scratch=self.scratch,
         )  # fmt: skip
-        self._background = Background(self._write, name=f"writer of rank {rank}")
+        self._background = Background(name=f"writer of rank {rank}")
 
     def write_on_batch_end(
         self,
@@ -161,19 +156,21 @@ class Writer(BasePredictionWriter):
         context: dict[str, Any] = {}
         if self.postprocessor is not None:
             context = {"batch_indices": batch_indices or [], "batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
-        self._background.put(_Item(prediction, batch, context))
+        self._background.put(partial(self._write, prediction, batch, context))
 
     def on_predict_end(self, trainer: Trainer, pl_module: Any) -> None:
         assert self._background is not None
         assert self._files is not None
-        self._background.finish()
-        files, self._files, self._background = self._files, None, None
         self._restore(pl_module)
+        files = self._files
         try:
-            self.marker = files.close()
+            # A rank that is told to end now still finishes the segment in hand, whose line in the journal comes last.
+            self._background.put(self._close)
+            self._background.finish()
         except BaseException:
-            files.abort()
+            self.abort()
             raise
+        self._files = self._background = None
         if self.commit and files.rank == 0:
             self.manifest = commit_predictions(
                 self.store, files.plan, attempt=files.attempt, wait_s=self.commit_timeout_s,
@@ -205,30 +202,38 @@ class Writer(BasePredictionWriter):
 
     # -- in the writer's thread ----------------------------------------------------------------------------------------
 
-    def _write(self, item: _Item) -> None:
-        rows = item.batch.rows
+    def _write(self, prediction: Any, batch: Batch, context: dict[str, Any]) -> None:
+        rows = batch.rows
         assert rows is not None
         assert self._files is not None
         assert self._predictions is not None
         stored = rows.stored
         if stored is None:
-            columns = self._columns(item, rows, self._predictions)
+            columns = self._columns(prediction, batch, context, self._predictions)
             self._files.write(rows.inputs, columns, rows.source, rows.span, rows.rejected)
             return
         kind = self._files.schema.field("predictions").type
         fresh = pa.array([], kind)
         if len(rows):
-            columns = self._columns(item, rows, self._predictions)
+            columns = self._columns(prediction, batch, context, self._predictions)
             fresh = fit_array(columns, kind, "column 'predictions'", row_namer(rows.source))
         reused = Reused(attempt=stored.attempt, manifest_sha256=stored.manifest_sha256, rows=stored.reused)
         self._files.write(stored.inputs, merged(fresh, stored), stored.source, rows.span, rows.rejected, reused)
 
-    def _columns(self, item: _Item, rows: RowBatch, kind: pa.StructType) -> pa.StructArray:
+    def _close(self) -> None:
+        assert self._files is not None
+        self.marker = self._files.close()
+
+    def _columns(
+        self, prediction: Any, batch: Batch, context: dict[str, Any], kind: pa.StructType
+    ) -> pa.StructArray:
         """What the model, and the postprocessor where there is one, made of the rows that went through the model."""
-        predictions = item.prediction.cpu()
+        predictions = prediction.cpu()
         if self.postprocessor is None:
             return predictions.columns()
-        result = postprocessed(self.postprocessor, predictions, item.batch, rows, **item.context)
+        rows = batch.rows
+        assert rows is not None
+        result = postprocessed(self.postprocessor, predictions, batch, rows, **context)
         return payload_columns(result, len(rows), kind, row_namer(rows.source))
 
     # -- before the first batch and after the last ---------------------------------------------------------------------

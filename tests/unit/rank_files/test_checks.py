@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -144,11 +145,11 @@ def test_background_errors_come_back() -> None:
             raise OSError("disk full")
         done.append(item)
 
-    worker = Background(work, depth=1)
+    worker = Background(depth=1)
 
     def put_all() -> None:
         for item in range(1000):
-            worker.put(item)
+            worker.put(partial(work, item))
 
     with pytest.raises(OSError, match="disk full"):
         put_all()
@@ -156,7 +157,7 @@ def test_background_errors_come_back() -> None:
         worker.finish()
     assert done == [0, 1, 2]
     worker.cancel()
-    fine = Background(done.append)
-    fine.put(9)
+    fine = Background()
+    fine.put(partial(done.append, 9))
     fine.finish()
     assert done[-1] == 9

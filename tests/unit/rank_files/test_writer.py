@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from torch.utils.data import DataLoader
 import json2vec as j2v
 from json2vec.errors import AlignmentError, IncompletePredictions, Json2VecError, ProcessorError
 from json2vec.rank_files.folder import new_attempt, reset_folder, shared_attempt
+from json2vec.rank_files.journal import read_segments
+from json2vec.stores import LocalStore
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -153,6 +158,34 @@ def test_an_exception_mid_write_leaves_nothing_committed(model: Any, tmp_path: P
         j2v.read_predictions(tmp_path / "out")
     predict(model, 16, j2v.Writer(tmp_path / "out"))  # the next run repairs it
     assert names(tmp_path / "out") == ["_manifest.json", "rank-0.json", "rank-0.parquet"]
+
+
+@pytest.mark.parametrize("segment", [0, 2])
+def test_a_rank_that_is_told_to_end_finishes_the_segment_in_hand(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segment: int
+) -> None:
+    """SIGTERM between a segment's file and its line in the journal; segment 2 is the last one, sealed at the end."""
+
+    def told_to_end(number: int, frame: Any) -> None:
+        raise SystemExit(143)
+
+    def upload(store: LocalStore, source: Any, path: str, **options: Any) -> None:
+        moved(store, source, path, **options)
+        if path == f"rank-0.{segment}.parquet":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.2)  # for the main thread to take it
+
+    moved = LocalStore.upload
+    monkeypatch.setattr(LocalStore, "upload", upload)
+    before = signal.signal(signal.SIGTERM, told_to_end)
+    try:
+        with pytest.raises(SystemExit):
+            predict(model, 40, j2v.Writer(tmp_path / "out", segment_rows=16, commit=False, settings_digest="s"))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    journal = [one.file.path for one in read_segments(tmp_path / "out")]
+    assert f"rank-0.{segment}.parquet" in journal
+    assert sorted(journal) == [name for name in names(tmp_path / "out") if not name.endswith((".json", ".jsonl"))]
 
 
 def test_a_part_of_the_batches_is_not_a_result(model: Any, tmp_path: Path) -> None:
