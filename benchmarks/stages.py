@@ -151,11 +151,11 @@ def run_stages(model: Any, rows: Path, output: Path) -> tuple[dict[str, float], 
     return seconds, sizes
 
 
-def predict(model: Any, rows: Path, output: Path) -> float:
+def predict(model: Any, rows: Path, output: Path, accelerator: str = "cpu") -> float:
     """Seconds of `trainer.predict` with the Writer, where the stages overlap."""
     data = j2v.StreamingDataModule(model=model, root=rows, suffix="parquet", predict=r"\.parquet$", num_workers=0)
     trainer = lit.Trainer(
-        accelerator="cpu", callbacks=[j2v.Writer(output)], logger=False, enable_progress_bar=False,
+        accelerator=accelerator, devices=1, callbacks=[j2v.Writer(output)], logger=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
     start = time.perf_counter()

@@ -244,7 +244,9 @@ def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress
     count = progress_callback(progress or Progress(rank, shared_rows(plan, rank)))
     try:
         with worker.trainer(job, writer, count) as trainer:
-            trainer.predict(model, DataLoader(dataset, batch_size=None), return_predictions=False)
+            pinned = job.accelerator != "cpu" and torch.cuda.is_available()
+            loader = DataLoader(dataset, batch_size=None, pin_memory=pinned)
+            trainer.predict(model, loader, return_predictions=False)
     finally:
         model.batch_size = default_size
     assert writer.marker is not None

@@ -40,11 +40,18 @@ class Predictions:
 
     def cpu(self) -> Predictions:
         """The same with every tensor in host memory; one wait for the device."""
+
+        def start_copy(tensor: torch.Tensor) -> torch.Tensor:
+            kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
+            return tensor.detach().to("cpu", kind, non_blocking=tensor.is_cuda)
+
         moved = {
-            address: {key: tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype)
-                      for key, tensor in tensors.items()}
+            address: {key: start_copy(tensor) for key, tensor in tensors.items()}
             for address, tensors in self.emitted.items()
-        }  # fmt: skip
+        }
+        devices = {tensor.device for tensors in self.emitted.values() for tensor in tensors.values() if tensor.is_cuda}
+        for device in devices:
+            torch.cuda.current_stream(device).synchronize()
         return Predictions(moved, self.schema, self.vocabularies, self.size)
 
     @classmethod
