@@ -172,8 +172,15 @@ class Batch:
         fields = self.fields.values()
         return sum(tensor.nbytes for one in fields for tensor in (one.state, *one.content.values()))
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The batch with its tensors on ``device``; Arrow rows stay in host memory."""
+    def to(self, device: torch.device | str, non_blocking: bool | None = None) -> Batch:
+        """The batch with its tensors on ``device``; Arrow rows stay in host memory.
+
+        Args:
+            non_blocking: whether to go on while page-locked memory is copied; default: on the way to CUDA. Lightning
+                asks for it with plain tensors only.
+        """
+        if non_blocking is None:
+            non_blocking = str(device).startswith("cuda")
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:

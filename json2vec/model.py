@@ -258,12 +258,6 @@ class Model(ModuleTree):
         if self.device.type == "cpu":
             keep_freed_memory()
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Without waiting for the copy to a GPU, which Lightning asks for with plain tensors only."""
-        if isinstance(batch, Batch):
-            return batch.to(device, non_blocking=device.type == "cuda")
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
-
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Predictions:
         """Predict one batch of a trainer's run; one that the device has no memory for is halved until it fits."""
         if not batch.size and batch.rows is not None and batch.rows.stored is not None:

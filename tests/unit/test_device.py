@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
 
 import json2vec as j2v
-from json2vec.batch import Batch
 
 ROWS = [
     {"amount": 1.5, "tags": ["a"], "when": "2020-02-29T13:05", "vec": [1.0, 2.0], "label": "a",
@@ -48,15 +48,18 @@ def test_the_network_never_waits_for_the_device(padding: str) -> None:
         assert all(tensor.is_meta for tensor in tensors.values())
 
 
-@pytest.mark.parametrize(("device", "asked"), [("cuda", True), ("cpu", False), ("mps", False)])
+@pytest.mark.parametrize(("device", "asked"), [("cuda", True), ("cuda:1", True), ("cpu", False), ("mps", False)])
 def test_batches_go_to_a_gpu_without_waiting(monkeypatch: pytest.MonkeyPatch, device: str, asked: bool) -> None:
-    calls: list[tuple[torch.device, bool]] = []
-    monkeypatch.setattr(
-        Batch, "to", lambda self, device, non_blocking=False: calls.append((device, non_blocking)) or self
-    )
-    model = make()
-    batch = model.encode(ROWS)
-    assert model.transfer_batch_to_device(batch, torch.device(device), 0) is batch
-    assert calls == [(torch.device(device), asked)]
-    numbers = torch.ones(2)
-    assert model.transfer_batch_to_device(numbers, torch.device("cpu"), 0) is numbers
+    """By Lightning's way of moving them, which passes ``non_blocking`` to plain tensors only."""
+    batch = make().encode(ROWS)
+    calls: list[tuple[str, bool]] = []
+
+    def to(tensor: torch.Tensor, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        calls.append((str(device), non_blocking))
+        return tensor
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "to", to)
+        move_data_to_device(batch, torch.device(device))
+    assert set(calls) == {(device, asked)}
+    assert len(calls) == sum(1 + len(field.content) for field in batch.fields.values())
