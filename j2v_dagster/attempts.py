@@ -181,14 +181,14 @@ class PartitionOutput:
         )
 
     def resumable(self) -> list[Attempt]:
-        """The attempts whose sealed segments a new one may adopt, the newest first: those after the last committed one.
+        """The attempts whose sealed segments a new one may adopt, the newest first: those after the last checked one.
 
-        What was committed is either loaded, and predicting it again is meant, or was refused by a check, and nothing of
-        it, nor of what it adopted, may come back.
+        What was checked is either loaded, and predicting it again is meant, or was refused, and nothing of it, nor of
+        what it adopted, may come back. What was committed and not checked is left of a run that was ended in between.
         """
         found: list[Attempt] = []
         for attempt in reversed(self.attempts()):
-            if attempt.committed:
+            if attempt.committed and attempt.has(VERIFIED):
                 break
             found.append(attempt)
         return found

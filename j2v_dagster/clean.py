@@ -154,7 +154,8 @@ def _removable(
 
 def _waiting(output: PartitionOutput, current: str | None) -> dict[str, str]:
     """Attempts that the next run, check or load may need, and why."""
-    found = {attempt.name: "failed, resumable" for attempt in output.resumable()}
+    found = {attempt.name: "complete, not checked" if attempt.committed else "failed, resumable"
+             for attempt in output.resumable()}  # fmt: skip
     committed = [attempt for attempt in output.attempts() if attempt.committed]
     if committed and committed[-1].name != current and _verdict(committed[-1]) is not False:
         found[committed[-1].name] = "complete, not loaded"

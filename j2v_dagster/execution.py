@@ -158,8 +158,11 @@ def run_ranks(
             _drain(launcher, handle, since, watched, log)
             done = min(one.done for one in watched.values())
             if over is not None:
+                began = time.monotonic()
                 for attempt in launch.attempts[told:done]:
                     over(attempt)
+                for one in watched.values():  # whose lines nobody read meanwhile
+                    one.moved += time.monotonic() - began
             told = done
             if status.state != "running":
                 break

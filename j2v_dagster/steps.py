@@ -282,7 +282,7 @@ class Pipeline:
                 one = some.pop(attempt.name)
                 try:
                     manifests[one.partition] = self.commit(one)
-                except (Json2VecError, OSError) as exc:
+                except Exception as exc:  # of this partition; the ranks are at work on the others
                     ready[one.partition] = RanksFailed(f"{exc}{trouble}") if trouble else exc
 
             if some:

@@ -162,20 +162,25 @@ class Worker:
         self._model: Model | None = None
         self._fingerprint = ""
         self._model_of: tuple[Any, ...] = ()
+        self._batch_size = 0
         self._trainer: lit.Trainer | None = None
         self._trainer_of: tuple[str, str] = ("", "")
 
     def model(self, job: PredictJob) -> tuple[Model, str]:
-        """The job's model and its fingerprint; loaded once while the jobs name the same checkpoint."""
-        wanted = (job.checkpoint, job.checkpoint_sha256, tuple(job.trusted_modules))
+        """The job's model, with the job's batch size, and its fingerprint; loaded once while the jobs name the same
+        checkpoint and precision, which may convert the weights, and until one fails."""
+        wanted = (job.checkpoint, job.checkpoint_sha256, tuple(job.trusted_modules), job.precision)
         if self._model is None or self._model_of != wanted:
             model = load_model(job)
             self._model, self._fingerprint, self._model_of = model, model.fingerprint(), wanted
+            self._batch_size = model.batch_size
+        self._model.batch_size = job.batch_size or self._batch_size
         return self._model, self._fingerprint
 
     @contextmanager
     def trainer(self, job: PredictJob, *callbacks: lit.Callback) -> Iterator[lit.Trainer]:
-        """A trainer with these callbacks; the same one as before, unless it has seen an error."""
+        """A trainer with these callbacks; the same one as before. What has seen an error is not used again, the model
+        neither."""
         import lightning.pytorch as lit
 
         trainer, wanted = self._trainer, (job.accelerator, job.precision)
@@ -184,11 +189,12 @@ class Worker:
                 accelerator=job.accelerator, devices=1, precision=cast("Any", job.precision), logger=False,
                 enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             )  # fmt: skip
-        self._trainer, its_own = None, list(trainer.callbacks)  # type: ignore[attr-defined]
+        model, its_own = self._model, list(trainer.callbacks)  # type: ignore[attr-defined]
+        self._trainer = self._model = None
         trainer.callbacks = [*its_own, *callbacks]  # type: ignore[attr-defined]
         yield trainer
         trainer.callbacks = its_own  # type: ignore[attr-defined]
-        self._trainer, self._trainer_of = trainer, wanted
+        self._trainer, self._trainer_of, self._model = trainer, wanted, model
 
 
 def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress | None = None) -> Marker:
@@ -215,8 +221,6 @@ def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress
         torch.set_num_threads(job.threads)
     worker = Worker() if worker is None else worker
     model, fingerprint = worker.model(job)
-    default_size = model.batch_size
-    model.batch_size = job.batch_size or default_size
     plan = plan_job(job)
     dataset = PlannedDataset(
         plan, open_store(plan.snapshot.root, job.storage_options), model, rank=rank, on_bad_row=job.on_bad_row,
@@ -242,13 +246,10 @@ def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress
         model_fingerprint=fingerprint,
     )
     count = progress_callback(progress or Progress(rank, shared_rows(plan, rank)))
-    try:
-        with worker.trainer(job, writer, count) as trainer:
-            pinned = job.accelerator != "cpu" and torch.cuda.is_available()
-            loader = DataLoader(dataset, batch_size=None, pin_memory=pinned)
-            trainer.predict(model, loader, return_predictions=False)
-    finally:
-        model.batch_size = default_size
+    pinned = job.accelerator != "cpu" and torch.cuda.is_available()
+    loader = DataLoader(dataset, batch_size=None, pin_memory=pinned)
+    with worker.trainer(job, writer, count) as trainer:
+        trainer.predict(model, loader, return_predictions=False)
     assert writer.marker is not None
     if dataset.stored is not None:
         taken, attempt = writer.marker.reused_rows, dataset.stored.attempt

@@ -22,10 +22,12 @@ MOST_BYTES = 16 << 20
 def encode_together(
     batches: Iterable[RowBatch], encode: Callable[[Any], Batch], encode_one: Callable[[RowBatch], Batch]
 ) -> Iterator[list[Batch]]:
-    """Encode every batch, in order, in groups of up to `MOST_ROWS` rows and about `MOST_BYTES` bytes of tensors.
+    """Encode every batch, in order, in groups of up to `MOST_ROWS` rows, `MOST_BYTES` of Arrow and about as many bytes
+    of tensors.
 
-    The first batch is a group of its own: it shows how large a row becomes, and the network can begin. From then on the
-    first batch of a group does so for the next.
+    The first batch is a group of its own: it shows how large a row becomes, and the network can begin. From then on
+    each group does so for the next. Batches without rows, and of another schema than the one before (a preprocessor
+    without a declared one may learn more), begin a new group.
 
     Args:
         encode: encodes N Arrow rows. Rows must not depend on each other.
@@ -35,17 +37,31 @@ def encode_together(
         the encoded batches of a group, each with its own ``rows``.
     """
     group: list[RowBatch] = []
-    rows = limit = 0
+    rows = size = limit = 0
+
+    def encoded() -> list[Batch]:
+        nonlocal group, rows, size, limit
+        done = _encode_group(group, encode, encode_one)
+        if kept := sum(len(batch) for batch in done):
+            limit = min(MOST_ROWS, MOST_BYTES * kept // max(sum(batch.nbytes for batch in done), 1))
+        group, rows, size = [], 0, 0
+        return done
+
     for batch in batches:
+        more = batch.observations.nbytes
+        full = rows + len(batch) > limit or size + more > MOST_BYTES
+        if group and (full or not _fits(batch, group[0])):
+            yield encoded()
         group.append(batch)
-        rows += len(batch)
-        if rows + len(batch) > limit:
-            encoded = _encode_group(group, encode, encode_one)
-            yield encoded
-            size = encoded[0].nbytes // max(len(encoded[0]), 1)
-            group, rows, limit = [], 0, min(MOST_ROWS, MOST_BYTES // max(size, 1))
+        rows, size = rows + len(batch), size + more
+        if rows + len(batch) > limit or size + more > MOST_BYTES:  # nor would another one like it find room
+            yield encoded()
     if group:
-        yield _encode_group(group, encode, encode_one)
+        yield encoded()
+
+
+def _fits(batch: RowBatch, first: RowBatch) -> bool:
+    return bool(len(batch) and len(first)) and batch.observations.schema.equals(first.observations.schema)
 
 
 def _encode_group(

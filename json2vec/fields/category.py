@@ -22,7 +22,7 @@ from json2vec.fields.heads import LabelHeads
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
-from json2vec.nn.embedding import look_up
+from json2vec.nn.embedding import SMALL_TABLE, look_up, plain
 from json2vec.schema import Leaf
 
 
@@ -93,8 +93,9 @@ class CategoryEmbedder(nn.Module):
         label = self.embeddings["content"](index.clamp(max=self.capacity - 1))
         return self.embeddings["state"](state) + label * known.unsqueeze(-1)
 
-    def alike(self) -> Hashable:
-        return self.capacity
+    def alike(self) -> Hashable | None:
+        small = sum(one.numel() for one in self.embeddings.parameters()) <= SMALL_TABLE
+        return self.capacity if small and all(plain(e, nn.Embedding) for e in self.embeddings.values()) else None
 
     @staticmethod
     def embed_together(

@@ -24,7 +24,7 @@ from json2vec.fields.normalizer import EPSILON, LIMIT, Normalizer, normalized
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import as_float64, scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
-from json2vec.nn.embedding import look_up
+from json2vec.nn.embedding import look_up, plain
 from json2vec.schema import Leaf
 
 
@@ -104,8 +104,8 @@ class NumberEmbedder(nn.Module):
         angles = u.unsqueeze(-1) * self.frequencies
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
-    def alike(self) -> Hashable:
-        return self.octaves
+    def alike(self) -> Hashable | None:
+        return self.octaves if plain(self.linear, nn.Linear) and plain(self.embeddings, nn.Embedding) else None
 
     @staticmethod
     def embed_together(embedders: Sequence[NumberEmbedder], state_KB: torch.Tensor, content: Tensors) -> torch.Tensor:

@@ -22,12 +22,15 @@ Tensors = dict[str, torch.Tensor]
 SMALL = 4096
 """On a CPU leaves with so many values in a batch go alone: starting an operation no longer counts."""
 
+SMALL_TABLE = 16_384
+"""Numbers in an embedding table above which its leaf goes alone: together, the tables are copied for every batch."""
+
 
 class EmbedsTogether(Protocol):
     """An embedder that knows how to do the work of several at once; for others each does its own."""
 
-    def alike(self) -> Hashable:
-        """Embedders of one class with equal answers can work together."""
+    def alike(self) -> Hashable | None:
+        """Embedders of one class with equal answers can work together; None where this one works alone."""
         ...
 
     @staticmethod
@@ -66,12 +69,13 @@ def _groups(embedders: Mapping[Address, nn.Module], fields: Mapping[Address, Fie
         together = (
             "embed_together" in vars(type(module))  # not of a parent, whose forward may be another
             and not (module.training or torch.is_grad_enabled())
+            and plain(module, type(module))
             and (state.numel() < SMALL or state.device.type != "cpu")
         )
+        alike = cast("EmbedsTogether", module).alike() if together else None
         key: Hashable = address
-        if together:
-            shapes = tuple(value.shape for value in content.values())
-            key = type(module), cast("EmbedsTogether", module).alike(), state.shape, shapes
+        if alike is not None:
+            key = type(module), alike, state.shape, tuple(value.shape for value in content.values())
         groups.setdefault(key, []).append(address)
     yield from groups.values()
 
@@ -87,6 +91,11 @@ def _by_sequence(field: FieldBatch) -> tuple[torch.Tensor, Tensors]:
 def _stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """K times (B, L, ...) as (K, B L, ...)."""
     return torch.stack(list(tensors)).flatten(1, 2)
+
+
+def plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether ``module`` does what ``kind`` does and nothing else: no subclass, such as an adapter, and no hooks."""
+    return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
 
 
 def look_up(tables: Sequence[nn.Module], index_KB: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ class Background:
 
     At most ``depth`` pieces wait, so that memory stays bounded and a slow disk slows the caller. After an error the
     rest is thrown away and the error is raised by the next `put` or by `finish`. A signal, which Python handles in the
-    main thread, never cuts a piece short.
+    main thread, cuts no piece short; one that interrupts `cancel`, too, lets the process end before the piece does.
     """
 
     def __init__(self, *, depth: int = 2, name: str = "background") -> None:
