@@ -211,6 +211,36 @@ def test_a_killed_rank_costs_only_what_was_not_whole(case: Case, monkeypatch: py
     assert case.table() == {"d1": 5, "d2": 8, "d3": 11, "d4": 14}
 
 
+def test_a_run_that_is_ended_leaves_what_it_committed_to_the_next(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended while rank 1 hangs in d3: d1 and d2 are committed, and nothing has been checked yet."""
+    monkeypatch.setenv("J2V_FAULT", str(case.root / "armed"))
+    (case.root / "armed").write_text("hang on rank 1")
+    options = {"preprocessor": "injected:hurt", "trusted_modules": ["injected"]}
+
+    class Ended(Counting):
+        def status(self, handle: str) -> Any:
+            if len(list(case.root.glob("out/dt=*/attempts/*/_manifest.json"))) == 2:
+                raise KeyboardInterrupt("the run is terminated")
+            return self.inner.status(handle)
+
+    case.launcher = Ended()
+    assert not case.run(**options).success
+    assert case.materialized("predictions") == set()
+    (case.root / "armed").unlink()
+    case.launcher = Counting()
+    again = case.run(**options)
+    assert again.success, errors(again)
+    assert case.table() == {"d1": 5, "d2": 8, "d3": 11, "d4": 14}
+    predicted = {}
+    for day in DAYS:
+        attempt = PartitionOutput.of(case.root / "out", day, "dt={partition}").attempts()[-1]
+        predicted[day] = sum(json.loads(attempt.store.read(f"rank-{rank}.json"))["input_rows"] for rank in (0, 1))
+    assert predicted["d1"] == predicted["d2"] == 0
+    assert predicted["d4"] > 0
+
+
 def test_a_retry_works_on_what_is_left(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rank 1 dies in the third partition that it reads, in every try: of d3 in the first; the second has two left."""
     monkeypatch.setenv("J2V_FAULT", str(case.root / "armed"))

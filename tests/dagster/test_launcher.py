@@ -9,14 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from j2v_dagster.attempts import Attempt
 from j2v_dagster.execution import Launch, RanksFailed, run_ranks
+from j2v_dagster.launchers.base import LogLine, Status
 from j2v_dagster.launchers.supervise import descendants, failed_ranks
 from j2v_dagster.launchers.torchrun import TorchrunLauncher
 
@@ -231,3 +233,37 @@ Root Cause (first observed failure):
 """
     assert list(failed_ranks(text).items()) == [(1, -9), (0, -15)]
     assert failed_ranks(b"nothing of the kind") == {}
+
+
+def test_time_that_a_commit_takes_is_not_a_rank_that_hangs(tmp_path: Path) -> None:
+    """The watcher reads no lines while it commits; the rank speaks all the time."""
+    attempts = tuple(Attempt(f"a{number}", tmp_path / f"a{number}") for number in range(2))
+    for one in attempts:
+        one.path.mkdir()
+
+    class Talkative:
+        """One rank that says something every 0.1 s for 5 s; its first job is over at once."""
+
+        def submit(self, job_path: str, *, ranks: int, log_folder: str) -> str:
+            self.began = time.monotonic()
+            return "handle"
+
+        def status(self, handle: str) -> Status:
+            return Status("running") if time.monotonic() - self.began < 5 else Status("succeeded", {0: 0})
+
+        def logs(self, handle: str, *, since: Any) -> Iterator[LogLine]:
+            for number in range(since.get(0, 0), int((time.monotonic() - self.began) / 0.1)):
+                line = {"j2v": "progress", "rank": 0, "rows": number, "of": 50, "done": 1}
+                yield LogLine(0, number + 1, json.dumps(line))
+
+        def cancel(self, handle: str) -> None:
+            pass
+
+    named: list[str] = []
+
+    def over(attempt: Attempt) -> None:
+        named.append(attempt.name)
+        time.sleep(2.5)
+
+    run_ranks(Talkative(), Launch(tmp_path, attempts), ranks=1, rank_timeout_s=2, log=logging.Logger("test"), over=over)
+    assert named == ["a0"]

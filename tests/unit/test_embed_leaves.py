@@ -95,3 +95,45 @@ def test_a_subclass_with_a_forward_of_its_own_is_asked_itself() -> None:
             model.nodes[f"record/n{k}"].embedder.__class__ = Louder  # type: ignore[union-attr]
         after = tokens_of(model, batch)
     assert torch.allclose(after["record/n2"], before["record/n2"] + 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["n1", "c1"])
+def test_what_was_added_to_an_embedder_counts(name: str) -> None:
+    """A forward hook, and an adapter in the place of a layer, as libraries for fine-tuning put them there."""
+
+    class Adapter(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + 1
+
+    class Table(torch.nn.Embedding):
+        def forward(self, index: torch.Tensor) -> torch.Tensor:
+            return super().forward(index) + 1
+
+    model, address = make_model(), j2v.Address("record", name)
+    batch, embedder = encode(model, 30), model.nodes[address].embedder
+    with torch.no_grad():
+        before = tokens_of(model, batch)
+        hook = embedder.register_forward_hook(lambda module, inputs, output: output + 1)
+        assert torch.allclose(tokens_of(model, batch)[address], before[address] + 1)
+        hook.remove()
+        assert torch.equal(tokens_of(model, batch)[address], before[address])
+        if name == "n1":
+            adapter = Adapter(embedder.linear.in_features, embedder.linear.out_features)
+            adapter.load_state_dict(embedder.linear.state_dict())
+            embedder.linear = adapter
+        else:
+            table = Table(embedder.capacity, 8)
+            table.load_state_dict(embedder.embeddings["content"].state_dict())
+            embedder.embeddings["content"] = table
+        assert not torch.allclose(tokens_of(model, batch)[address], before[address])
+
+
+def test_large_tables_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    batch = encode(model, 3)
+    monkeypatch.setattr("json2vec.fields.category.look_up", lambda tables, index: pytest.fail("copied"))
+    with torch.no_grad():
+        with pytest.raises(pytest.fail.Exception, match="copied"):
+            tokens_of(model, batch)
+        monkeypatch.setattr("json2vec.fields.category.SMALL_TABLE", 8)
+        tokens_of(model, batch)
