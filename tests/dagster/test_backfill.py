@@ -195,6 +195,7 @@ def test_a_partition_that_its_checks_refuse_is_not_loaded(case: Case) -> None:
 
 def test_a_killed_rank_costs_only_what_was_not_whole(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("J2V_FAULT", str(case.root / "armed"))
+    monkeypatch.setenv("J2V_KILL_AFTER", f"{case.root}/out/dt=d[12]/attempts/*/rank-0.json")
     (case.root / "armed").write_text("kill rank 1")
     # Rank 1 dies in its third batch: of d3, whose share is 5 or 6 rows in batches of 4.
     options = {"preprocessor": "injected:hurt", "trusted_modules": ["injected"]}
@@ -244,6 +245,7 @@ def test_a_run_that_is_ended_leaves_what_it_committed_to_the_next(
 def test_a_retry_works_on_what_is_left(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rank 1 dies in the third partition that it reads, in every try: of d3 in the first; the second has two left."""
     monkeypatch.setenv("J2V_FAULT", str(case.root / "armed"))
+    monkeypatch.setenv("J2V_KILL_AFTER", f"{case.root}/out/dt=d[12]/attempts/*/rank-0.json")
     (case.root / "armed").write_text("kill rank 1")
     done = case.run(preprocessor="injected:hurt", trusted_modules=["injected"], retries=2, retry_delay_s=0.0)
     assert done.success, errors(done)

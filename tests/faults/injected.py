@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import signal
 import time
@@ -22,6 +23,14 @@ def _armed() -> str:
         return file.read().strip()
 
 
+def _wait_for_the_other() -> None:
+    """Until two files match J2V_KILL_AFTER, where it is set: what the other rank has done by then is certain."""
+    if pattern := os.environ.get("J2V_KILL_AFTER"):
+        deadline = time.monotonic() + 60
+        while len(glob.glob(pattern)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
 @j2v.preprocess(columnar=True)
 def hurt(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Pass rows through, until the armed fault strikes in the third batch."""
@@ -30,6 +39,7 @@ def hurt(rows: pa.RecordBatch) -> pa.RecordBatch:
     hurt_state["batches"] += 1
     if hurt_state["batches"] == 3:
         if _when("1", "kill rank 1"):
+            _wait_for_the_other()
             os.kill(os.getpid(), signal.SIGKILL)
         if _when("1", "raise on rank 1"):
             raise RuntimeError("this rank was told to raise")
