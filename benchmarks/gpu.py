@@ -11,8 +11,7 @@ Then `trainer.predict` with the Writer, on *nested* with d_model 256: its rows/s
 torch's profiler the share of the time in which a kernel ran, how much of the copies lay beside kernels, and whether
 they came from page-locked memory. The trace goes to `benchmarks/results/gpu-trace.json` (chrome://tracing, Perfetto).
 
-Where torch finds no CUDA device, there are no rates, and the error
-of bf16 is that of autocast on the CPU.
+Where torch finds no CUDA device, there are no rates, and the error of bf16 is that of autocast on the CPU.
 """
 
 from __future__ import annotations
@@ -132,6 +131,7 @@ def measure_pipeline(count: int) -> dict[str, Any]:
     workload = workload_files.load(workload_files.FOLDER / "nested.json")
     workload |= {"rows": count, "d_model": 256, "n_heads": 8, "batch_size": 8192}
     model, size = make_model(workload), workload["batch_size"]
+    loops = max(1, count // size)
     head = workload_files.make_rows(workload, size, workload["seed"]).combine_chunks().to_batches()[0]
     ready = model.encode(head).to("cuda")
     rates: dict[str, list[float]] = {"pipeline": [], "forward": []}
@@ -143,12 +143,12 @@ def measure_pipeline(count: int) -> dict[str, Any]:
             shutil.rmtree(output)
             model.cuda()  # where the trainer left it on the host
             start = time.perf_counter()
-            for _ in range(max(1, count // size)):
+            for _ in range(loops):
                 model.infer(ready)
             torch.cuda.synchronize()
             if run:
                 rates["pipeline"].append(count / seconds)
-                rates["forward"].append(max(1, count // size) * size / (time.perf_counter() - start))
+                rates["forward"].append(loops * size / (time.perf_counter() - start))
         profiled = profile_pipeline(model, rows, output)
     share = statistics.median(p / f for p, f in zip(rates["pipeline"], rates["forward"], strict=True))
     return {**{name: common.spread(one) for name, one in rates.items()}, "pipeline/forward": share, **profiled}

@@ -47,14 +47,16 @@ def encode_together(
         group, rows, size = [], 0, 0
         return done
 
+    def full(more: int, bytes_more: int) -> bool:
+        return rows + more > limit or size + bytes_more > MOST_BYTES
+
     for batch in batches:
-        more = batch.observations.nbytes
-        full = rows + len(batch) > limit or size + more > MOST_BYTES
-        if group and (full or not _fits(batch, group[0])):
+        its = len(batch), batch.observations.nbytes
+        if group and (full(*its) or not _fits(batch, group[0])):
             yield encoded()
         group.append(batch)
-        rows, size = rows + len(batch), size + more
-        if rows + len(batch) > limit or size + more > MOST_BYTES:  # nor would another one like it find room
+        rows, size = rows + its[0], size + its[1]
+        if full(*its):  # for another one like it
             yield encoded()
     if group:
         yield encoded()

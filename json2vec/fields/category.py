@@ -6,7 +6,7 @@ Legend: B sequences, L slots, N rows, P slots of a row, C d_model, V max_vocab_s
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -94,7 +94,7 @@ class CategoryEmbedder(nn.Module):
         return self.embeddings["state"](state) + label * known.unsqueeze(-1)
 
     def alike(self) -> Hashable | None:
-        small = sum(one.numel() for one in self.embeddings.parameters()) <= SMALL_TABLE
+        small = cast("nn.Embedding", self.embeddings["content"]).weight.numel() <= SMALL_TABLE
         return self.capacity if small and all(plain(e, nn.Embedding) for e in self.embeddings.values()) else None
 
     @staticmethod

@@ -69,7 +69,7 @@ def _groups(embedders: Mapping[Address, nn.Module], fields: Mapping[Address, Fie
         together = (
             "embed_together" in vars(type(module))  # not of a parent, whose forward may be another
             and not (module.training or torch.is_grad_enabled())
-            and plain(module, type(module))
+            and not _hooked(module)
             and (state.numel() < SMALL or state.device.type != "cpu")
         )
         alike = cast("EmbedsTogether", module).alike() if together else None
@@ -95,7 +95,11 @@ def _stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether ``module`` does what ``kind`` does and nothing else: no subclass, such as an adapter, and no hooks."""
-    return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
+    return type(module) is kind and not _hooked(module)
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def look_up(tables: Sequence[nn.Module], index_KB: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from json2vec.batch import Batch
+from json2vec.batch import Batch, RowBatch
 from json2vec.data.plan import Plan
 from json2vec.errors import Json2VecError, ProcessorError
 from json2vec.processors import Postprocessor, as_postprocessor
@@ -206,16 +206,15 @@ class Writer(BasePredictionWriter):
         rows = batch.rows
         assert rows is not None
         assert self._files is not None
-        assert self._predictions is not None
         stored = rows.stored
         if stored is None:
-            columns = self._columns(prediction, batch, context, self._predictions)
+            columns = self._columns(prediction, batch, rows, context)
             self._files.write(rows.inputs, columns, rows.source, rows.span, rows.rejected)
             return
         kind = self._files.schema.field("predictions").type
         fresh = pa.array([], kind)
         if len(rows):
-            columns = self._columns(prediction, batch, context, self._predictions)
+            columns = self._columns(prediction, batch, rows, context)
             fresh = fit_array(columns, kind, "column 'predictions'", row_namer(rows.source))
         reused = Reused(attempt=stored.attempt, manifest_sha256=stored.manifest_sha256, rows=stored.reused)
         self._files.write(stored.inputs, merged(fresh, stored), stored.source, rows.span, rows.rejected, reused)
@@ -224,17 +223,14 @@ class Writer(BasePredictionWriter):
         assert self._files is not None
         self.marker = self._files.close()
 
-    def _columns(
-        self, prediction: Any, batch: Batch, context: dict[str, Any], kind: pa.StructType
-    ) -> pa.StructArray:
+    def _columns(self, prediction: Any, batch: Batch, rows: RowBatch, context: dict[str, Any]) -> pa.StructArray:
         """What the model, and the postprocessor where there is one, made of the rows that went through the model."""
         predictions = prediction.cpu()
         if self.postprocessor is None:
             return predictions.columns()
-        rows = batch.rows
-        assert rows is not None
+        assert self._predictions is not None
         result = postprocessed(self.postprocessor, predictions, batch, rows, **context)
-        return payload_columns(result, len(rows), kind, row_namer(rows.source))
+        return payload_columns(result, len(rows), self._predictions, row_namer(rows.source))
 
     # -- before the first batch and after the last ---------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 import json2vec as j2v
+from j2v_dagster import steps
 from j2v_dagster.attempts import PartitionOutput
 from j2v_dagster.pipeline import build_prediction_pipeline
 
@@ -176,6 +177,21 @@ def test_one_bad_partition_fails_alone(case: Case) -> None:
     again = case.run(first="d2", last="d3")
     assert again.success, errors(again)
     assert case.table() == {"d1": 5, "d2": 4, "d3": 6, "d4": 20}
+
+
+def test_an_unforeseen_error_of_one_commit_spares_the_others(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def commit(attempt: Any, job: Any) -> Any:
+        if "dt=d2" in str(attempt.path):
+            raise ValueError("nobody thought of this")
+        return whole(attempt, job)
+
+    whole = steps.commit
+    monkeypatch.setattr(steps, "commit", commit)
+    done = case.run()
+    assert not done.success
+    assert "1 of 4 partitions failed" in errors(done)
+    assert "d2: prediction_rank_files: ValueError: nobody thought of this" in errors(done)
+    assert case.table() == {"d1": 5, "d3": 11, "d4": 14}
 
 
 def test_a_partition_that_its_checks_refuse_is_not_loaded(case: Case) -> None:

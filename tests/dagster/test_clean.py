@@ -88,6 +88,17 @@ def test_what_a_resume_or_a_load_may_need_stays_longer(folder: Folder, tmp_path:
     assert clean(tmp_path, older_than_days=0, pending_days=0).removed == ()
 
 
+def test_what_was_committed_and_not_checked_may_be_adopted(folder: Folder, tmp_path: Path) -> None:
+    """Two runs that were ended before their checks."""
+    older, newer = folder.attempt(9, committed=True), folder.attempt(8, committed=True)
+    assert folder.output.resumable() == [newer, older]
+    assert clean(tmp_path, older_than_days=1, pending_days=10).removed == ()
+    report = clean(tmp_path, older_than_days=1, pending_days=5)
+    assert {one.path: one.state for one in report.removed} == {
+        older.path: "complete, not checked", newer.path: "complete, not loaded",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("purpose", ["predict", "load"])
 def test_a_partition_that_a_live_run_holds_is_left_alone(folder: Folder, tmp_path: Path, purpose: str) -> None:
     folder.attempt(50)

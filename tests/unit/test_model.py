@@ -1,4 +1,4 @@
-"""The model: one record, one prediction, whatever surrounds it; training; saving and loading."""
+"""The model: one record, one prediction, whatever surrounds it; training; saving and loading; devices."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning.fabric.utilities import move_data_to_device
 
 import json2vec as j2v
 
 LABELS = ["a", "b", "c"]
 
 
-def make(**options: object) -> j2v.Model:
+def make(padding: str = "attend", **options: object) -> j2v.Model:
     torch.manual_seed(7)
     model = j2v.Model.from_schema(
         j2v.Number("amount", embed=True),
@@ -35,7 +36,7 @@ def make(**options: object) -> j2v.Model:
                 j2v.Category("mode", max_vocab_size=4),
                 name="stops", max_length=2, overflow="tail", attention="mqa", embed=True,
             ),
-            name="items", max_length=3, attention="gqa", n_linear=2,
+            name="items", max_length=3, attention="gqa", n_linear=2, padding=padding,  # type: ignore[arg-type]
         ),
         j2v.Category("label", max_vocab_size=8, target=True, topk=[2, 3]),
         j2v.Number("score", target=True),
@@ -306,3 +307,43 @@ def test_arrow_tables_and_records_encode_alike() -> None:
         for key, value in field.content.items():
             assert torch.equal(value, rows.fields[address].content[key]), address
     assert model.encode(pa.table({"amount": pa.array([], pa.float64())})).size == 0
+
+
+DEVICE_ROWS = [
+    {"amount": 1.5, "tags": ["a"], "when": "2020-02-29T13:05", "vec": [1.0, 2.0], "label": "a",
+     "items": [{"price": 2.0, "sku": "b", "who": "x"}]},
+    {"tags": [], "items": []},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("padding", ["attend", "skip"])
+def test_the_network_never_waits_for_the_device(padding: str) -> None:
+    """A decision by a tensor's value, or a shape that depends on one, fails on torch's ``meta`` device, where
+    there are no values; on a GPU it would wait."""
+    model = make(padding)
+    batch, every_leaf = model.encode(DEVICE_ROWS), list(model.schema.active)
+    expected = model.infer(batch, every_leaf).emitted
+    found = model.to("meta").infer(batch.to("meta"), every_leaf).emitted
+    assert set(found) >= set(every_leaf)
+    for address, tensors in found.items():
+        assert {key: tensor.shape for key, tensor in tensors.items()} == {
+            key: tensor.shape for key, tensor in expected[address].items()
+        }
+        assert all(tensor.is_meta for tensor in tensors.values())
+
+
+@pytest.mark.parametrize(("device", "asked"), [("cuda", True), ("cuda:1", True), ("cpu", False), ("mps", False)])
+def test_batches_go_to_a_gpu_without_waiting(monkeypatch: pytest.MonkeyPatch, device: str, asked: bool) -> None:
+    """By Lightning's way of moving them, which passes ``non_blocking`` to plain tensors only."""
+    batch = make().encode(DEVICE_ROWS)
+    calls: list[tuple[str, bool]] = []
+
+    def to(tensor: torch.Tensor, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        calls.append((str(device), non_blocking))
+        return tensor
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "to", to)
+        move_data_to_device(batch, torch.device(device))
+    assert set(calls) == {(device, asked)}
+    assert len(calls) == sum(1 + len(field.content) for field in batch.fields.values())
