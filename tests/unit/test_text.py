@@ -136,11 +136,12 @@ def test_state_and_vector_are_written(bert: str) -> None:
     "ignore:Total length of `list` across ranks is zero",  # fitting without a validate split
 )
 def test_it_trains(bert: str) -> None:
+    # A step this small learns the task from every seed and on every processor; ten times as large, luck decides.
     model = make(
-        bert, review={"p_mask": 0.2, "encoder_pooling": "mean"}, optimizer=j2v.helpers.optimizers.adamw(1e-2)
+        bert, review={"p_mask": 0.1, "encoder_pooling": "mean"}, optimizer=j2v.helpers.optimizers.adamw(3e-3)
     )  # fmt: skip
     rows = [{"review": "very good shoe", "stars": "5"}, {"review": "bad shoe", "stars": "1"}] * 16
-    quiet: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "max_epochs": 30,
+    quiet: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "max_epochs": 60,
                              "enable_progress_bar": False, "enable_model_summary": False}  # fmt: skip
     trainer = lit.Trainer(**quiet)
     trainer.fit(model, j2v.PolarsDataModule(model=model, train=pl.DataFrame(rows)))
