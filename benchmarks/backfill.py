@@ -69,7 +69,7 @@ def run_side(root: Path, kind: str, partitions: int) -> dict[str, float]:
     from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
     from j2v_dagster import build_prediction_pipeline
-    from j2v_dagster.steps import Pipeline
+    from j2v_dagster.steps.pipeline import Pipeline
 
     keys = [f"p{number:03}" for number in range(partitions if kind == "many" else 1)]
     spent: dict[str, float] = {"verify": 0.0, "load": 0.0, "freeze": 0.0}

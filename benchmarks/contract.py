@@ -30,12 +30,12 @@ import workload as workload_files  # noqa: E402
 from stages import make_model  # noqa: E402
 
 import json2vec as j2v  # noqa: E402
-from json2vec.checkpoint import load  # noqa: E402
 from json2vec.contract import SAMPLE_ROWS, check_shards  # noqa: E402
-from json2vec.data.readers import read_rows  # noqa: E402
-from json2vec.data.snapshot import snapshot_files  # noqa: E402
 from json2vec.enums import Strata  # noqa: E402
-from json2vec.stores import open_store  # noqa: E402
+from json2vec.model.checkpoint import load  # noqa: E402
+from json2vec.reading.readers import read_rows  # noqa: E402
+from json2vec.reading.snapshot import snapshot_files  # noqa: E402
+from json2vec.storage.opening import open_store  # noqa: E402
 
 
 def timed(action: Callable[[], Any]) -> tuple[float, float]:

@@ -2,8 +2,8 @@
 
 Two attempts at the same rows, of which 1% (by default) changed since the attempt that both follow, scattered over all
 files: one predicts everything, the other takes the stored predictions of what did not change. Both run as a rank does
-(`json2vec.predict.run_job` in this process, one rank, one thread a library), by turns, A B A B; the result is compared
-row by row. Loading the model and importing libraries are left out of both (a rank pays some seconds for them);
+(`json2vec.predict.worker.run_job` in this process, one rank, one thread a library), by turns, A B A B; the result is
+compared row by row. Loading the model and importing libraries are left out of both (a rank pays some seconds for them);
 opening the earlier attempt, with its SHA-256, is in.
 """
 
@@ -33,12 +33,14 @@ import pyarrow.parquet as pq  # noqa: E402
 import stages  # noqa: E402
 import workload as workload_files  # noqa: E402
 
-from json2vec.data.snapshot import snapshot_files  # noqa: E402
-from json2vec.predict import PredictJob, Worker, plan_job, run_job  # noqa: E402
-from json2vec.rank_files.closeness import far  # noqa: E402
+from json2vec.predict.job import PredictJob, plan_job  # noqa: E402
+from json2vec.predict.worker import Worker, run_job  # noqa: E402
 from json2vec.rank_files.commit import commit_predictions  # noqa: E402
 from json2vec.rank_files.manifest import Manifest  # noqa: E402
-from json2vec.stores import file_sha256, open_store  # noqa: E402
+from json2vec.reading.snapshot import snapshot_files  # noqa: E402
+from json2vec.storage.local import file_sha256  # noqa: E402
+from json2vec.storage.opening import open_store  # noqa: E402
+from json2vec.verify.tolerance import far  # noqa: E402
 
 ROWS = {"flat": 1_000_000, "nested": 200_000}
 Seconds = tuple[float, float]  # of the clock, of the processor

@@ -35,7 +35,7 @@ import workload as workload_files  # noqa: E402
 from arithmetic import flops_per_row  # noqa: E402
 from stages import make_model, predict  # noqa: E402
 
-from json2vec.memory import keep_freed_memory  # noqa: E402
+from json2vec.model.memory import keep_freed_memory  # noqa: E402
 
 FORWARD_BATCHES = 4
 PRODUCTS = 500  # of 512 x 512 matrices: a second and a half

@@ -29,15 +29,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import json2vec as j2v
-from json2vec.data.plan import Plan
-from json2vec.data.readers import read_rows
-from json2vec.data.snapshot import Snapshot, snapshot_files
 from json2vec.errors import IncompletePredictions
 from json2vec.rank_files.commit import commit_predictions
-from json2vec.rank_files.files import RankFiles
 from json2vec.rank_files.layout import rank_schema
 from json2vec.rank_files.manifest import FOOTER_KEY, Manifest, Marker, parse_document
-from json2vec.stores import LocalStore
+from json2vec.rank_files.rank_writer import RankFiles
+from json2vec.reading.plan import Plan
+from json2vec.reading.readers import read_rows
+from json2vec.reading.snapshot import Snapshot, snapshot_files
+from json2vec.storage.local import LocalStore
 
 DESCRIPTIVE = ("settings.device", "settings.precision", "settings.batch_size", "settings.threads",
                "settings.preprocessor", "versions", "started", "finished", "batches")  # fmt: skip

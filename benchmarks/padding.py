@@ -38,7 +38,7 @@ from j2v_dagster.demo.baselines import score  # noqa: E402
 from j2v_dagster.demo.model import Settings, train_model  # noqa: E402
 from j2v_dagster.demo.report import probabilities  # noqa: E402
 from j2v_dagster.demo.run import PREDICT, TRAIN  # noqa: E402
-from json2vec.memory import keep_freed_memory  # noqa: E402
+from json2vec.model.memory import keep_freed_memory  # noqa: E402
 
 SLOTS, MEAN, SKUS, SCORED = 16, 3.0, 12, 4096
 WAYS = ("attend", "skip")

@@ -23,16 +23,16 @@ limit_threads()
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
-from j2v_dagster.shards import read_inputs, write_inputs  # noqa: E402
-from json2vec.data.plan import Plan  # noqa: E402
-from json2vec.data.snapshot import FILES_SCHEMA, Snapshot  # noqa: E402
+from j2v_dagster.shards.source import read_inputs, write_inputs  # noqa: E402
 from json2vec.enums import Suffix  # noqa: E402
-from json2vec.predict import PredictJob, plan_job  # noqa: E402
+from json2vec.predict.job import PredictJob, plan_job  # noqa: E402
 from json2vec.rank_files.journal import Journal  # noqa: E402
 from json2vec.rank_files.manifest import SealedFile, Segment, rows_name  # noqa: E402
 from json2vec.rank_files.resume import choose_segments, find_segments, remaining  # noqa: E402
-from json2vec.row_hash import ROW_HASH  # noqa: E402
-from json2vec.stores import open_store  # noqa: E402
+from json2vec.reading.plan import Plan  # noqa: E402
+from json2vec.reading.row_hash import ROW_HASH  # noqa: E402
+from json2vec.reading.snapshot import FILES_SCHEMA, Snapshot  # noqa: E402
+from json2vec.storage.opening import open_store  # noqa: E402
 
 _HEX = "0123456789abcdef" * 4
 

@@ -33,17 +33,18 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 import json2vec as j2v  # noqa: E402
-from json2vec.data.plan import Plan  # noqa: E402
-from json2vec.data.snapshot import FILES_SCHEMA, Snapshot, snapshot_files  # noqa: E402
 from json2vec.enums import Suffix  # noqa: E402
-from json2vec.stores import file_sha256, open_store  # noqa: E402
+from json2vec.reading.plan import Plan  # noqa: E402
+from json2vec.reading.snapshot import FILES_SCHEMA, Snapshot, snapshot_files  # noqa: E402
+from json2vec.storage.local import file_sha256  # noqa: E402
+from json2vec.storage.opening import open_store  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BATCH = 1024
 # A child's ru_maxrss begins at what its parent had when it started, so a rank says itself how much it held, in KiB.
 RANK = """
 import sys
-from json2vec.predict import main
+from json2vec.predict.__main__ import main
 code = main(sys.argv[1:])
 held = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print("\\npeak", held.split()[1])

@@ -31,7 +31,7 @@ from typing import Any
 from common import limit_threads, machine, peak_rss_mib, save_result
 
 limit_threads()
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 FIRST = date(2020, 1, 1)
 CASES = ("first", "nothing", "round", "new", "late")
@@ -56,7 +56,7 @@ def build(root: str, folders: int, options: dict[str, Any] | None) -> Any:
 
 def put(root: str, options: dict[str, Any] | None, paths: list[str]) -> None:
     """Write small files under these paths, many at a time."""
-    from json2vec.stores import open_store
+    from json2vec.storage.opening import open_store
 
     store: Any = open_store(root, options)
     if options is None:
@@ -87,8 +87,8 @@ def remember(root: str, options: dict[str, Any] | None, home: str) -> None:
     from dagster._core.test_utils import create_run_for_test
 
     from j2v_dagster.sensors import run_key
-    from j2v_dagster.shards import ShardSource, list_folders
-    from json2vec.stores import open_store
+    from j2v_dagster.shards.source import ShardSource, list_folders
+    from json2vec.storage.opening import open_store
 
     source = ShardSource(root, storage_options=options)
     with dg.DagsterInstance.from_config(home) as instance:
@@ -112,7 +112,7 @@ def measure(case: str, root: str, folders: int, options: dict[str, Any] | None, 
     """Child process: the ticks of one case; prints what they cost as JSON."""
     import dagster as dg
 
-    from j2v_dagster.scanning import Cursor
+    from j2v_dagster.shards.scanning import Cursor
 
     sensor = build(root, folders, options)
     with dg.DagsterInstance.from_config(home) as instance:

@@ -38,13 +38,13 @@ from arithmetic import flops_per_row  # noqa: E402
 import json2vec as j2v  # noqa: E402
 from j2v_dagster.warehouse.columns import ColumnPath, parse_path, project  # noqa: E402
 from j2v_dagster.warehouse.duckdb import DuckDBWarehouse  # noqa: E402
-from json2vec.data.plan import Plan  # noqa: E402
-from json2vec.data.readers import read_rows  # noqa: E402
-from json2vec.data.snapshot import snapshot_files  # noqa: E402
-from json2vec.data.together import encode_together  # noqa: E402
-from json2vec.rank_files.files import RankFiles  # noqa: E402
+from json2vec.data.encode_groups import encode_together  # noqa: E402
 from json2vec.rank_files.layout import rank_schema  # noqa: E402
-from json2vec.stores import open_store  # noqa: E402
+from json2vec.rank_files.rank_writer import RankFiles  # noqa: E402
+from json2vec.reading.plan import Plan  # noqa: E402
+from json2vec.reading.readers import read_rows  # noqa: E402
+from json2vec.reading.snapshot import snapshot_files  # noqa: E402
+from json2vec.storage.opening import open_store  # noqa: E402
 
 
 def make_node(field: dict[str, Any]) -> Any:

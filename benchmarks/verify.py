@@ -66,14 +66,14 @@ def predict(checkpoint: Path, inputs: Path, output: Path) -> float:
 
 def write_repeated(inputs: Path, predicted: Path, output: Path) -> None:
     """A committed folder over ``inputs`` whose predictions are those of ``predicted``, repeated."""
-    from json2vec.data.plan import Plan
-    from json2vec.data.readers import read_rows
-    from json2vec.data.snapshot import snapshot_files
     from json2vec.rank_files.commit import commit_predictions
-    from json2vec.rank_files.files import RankFiles
     from json2vec.rank_files.layout import rank_schema
     from json2vec.rank_files.manifest import read_manifest
-    from json2vec.stores import open_store
+    from json2vec.rank_files.rank_writer import RankFiles
+    from json2vec.reading.plan import Plan
+    from json2vec.reading.readers import read_rows
+    from json2vec.reading.snapshot import snapshot_files
+    from json2vec.storage.opening import open_store
 
     store, model = open_store(inputs), read_manifest(predicted).model
     plan = Plan(snapshot_files(store, "parquet"), 1)

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from j2v_dagster.definitions import pipelines_from_yaml
     from j2v_dagster.launchers.base import Launcher
     from j2v_dagster.launchers.torchrun import TorchrunLauncher
-    from j2v_dagster.partitions import partition_folder
     from j2v_dagster.pipeline import build_prediction_pipeline
+    from j2v_dagster.shards.partitions import partition_folder
     from j2v_dagster.translator import PredictionTranslator
     from j2v_dagster.warehouse.base import Warehouse
     from j2v_dagster.warehouse.duckdb import DuckDBWarehouse
-    from j2v_dagster.warehouse.iceberg import IcebergWarehouse
+    from j2v_dagster.warehouse.iceberg.warehouse import IcebergWarehouse
 
 __all__ = [
     "DuckDBWarehouse",
@@ -36,14 +36,14 @@ __all__ = [
 
 _HOMES = {
     "DuckDBWarehouse": "warehouse.duckdb",
-    "IcebergWarehouse": "warehouse.iceberg",
+    "IcebergWarehouse": "warehouse.iceberg.warehouse",
     "Json2VecPredictions": "component",
     "Launcher": "launchers.base",
     "PredictionTranslator": "translator",
     "TorchrunLauncher": "launchers.torchrun",
     "Warehouse": "warehouse.base",
     "build_prediction_pipeline": "pipeline",
-    "partition_folder": "partitions",
+    "partition_folder": "shards.partitions",
     "pipelines_from_yaml": "definitions",
 }
 

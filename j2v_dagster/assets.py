@@ -15,8 +15,12 @@ import dagster as dg
 from j2v_dagster.automation import no_retry_of_permanent_errors
 from j2v_dagster.backfill import STEPS, build_single_run
 from j2v_dagster.checks import build_check_specs
-from j2v_dagster.results import Result
-from j2v_dagster.steps import Pipeline
+from j2v_dagster.steps.freeze import fingerprint, freeze
+from j2v_dagster.steps.load import load
+from j2v_dagster.steps.pipeline import Pipeline
+from j2v_dagster.steps.predict import predict
+from j2v_dagster.steps.result import Result
+from j2v_dagster.steps.verify import verify
 from j2v_dagster.translator import Role
 from j2v_dagster.warehouse.columns import ColumnPath
 
@@ -46,7 +50,7 @@ def build_assets(pipeline: Pipeline, behaviour: Behaviour) -> list[Any]:
 
     @dg.asset(**options["model_checkpoint"])
     def model_checkpoint(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return _materialize(pipeline.fingerprint())
+        return _materialize(fingerprint(pipeline))
 
     if behaviour.single_run:
         specs = [dg.AssetSpec(**options[role]) for role in STEPS]
@@ -55,17 +59,17 @@ def build_assets(pipeline: Pipeline, behaviour: Behaviour) -> list[Any]:
 
     @dg.asset(**options["input_shards"])
     def input_shards(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return _materialize(pipeline.freeze(context.partition_key, context.log))
+        return _materialize(freeze(pipeline, context.partition_key, context.log))
 
     @dg.asset(**options["prediction_rank_files"], retry_policy=behaviour.retry_policy, pool=behaviour.pool)
     def prediction_rank_files(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with no_retry_of_permanent_errors(behaviour.retries):
-            return _materialize(pipeline.predict(context.partition_key, context.run.run_id, context.log))
+            return _materialize(predict(pipeline, context.partition_key, context.run.run_id, context.log))
 
     @dg.asset(**options["predictions"], retry_policy=behaviour.retry_policy, pool=pipeline.warehouse.kind)
     def predictions(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with no_retry_of_permanent_errors(behaviour.retries):
-            return _materialize(pipeline.load(context.partition_key, context.run.run_id, context.log))
+            return _materialize(load(pipeline, context.partition_key, context.run.run_id, context.log))
 
     return [input_shards, model_checkpoint, prediction_rank_files, predictions]
 
@@ -75,10 +79,10 @@ def build_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:
     specs = build_check_specs(pipeline.key("prediction_rank_files"), pipeline.partitions_def)
 
     @dg.multi_asset_check(name=f"{pipeline.name}_verify", specs=specs)
-    def verify(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        yield from pipeline.verify(context.partition_key, context.run.run_id, context.log)
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        yield from verify(pipeline, context.partition_key, context.run.run_id, context.log)
 
-    return verify
+    return checks
 
 
 def _options(pipeline: Pipeline, behaviour: Behaviour, role: Role) -> dict[str, Any]:

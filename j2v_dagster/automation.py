@@ -9,7 +9,7 @@ from typing import Literal
 
 import dagster as dg
 
-from j2v_dagster.execution import RanksFailed
+from j2v_dagster.steps.watch import RanksFailed
 from j2v_dagster.translator import Role
 from j2v_dagster.warehouse.base import SchemaDrift
 from j2v_dagster.warehouse.columns import ColumnPathError

@@ -26,11 +26,15 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.events import DagsterEvent
 
-from j2v_dagster.attempts import is_of_run
+from j2v_dagster.attempts.folder import is_of_run
 from j2v_dagster.automation import may_pass
 from j2v_dagster.checks import build_check_specs
-from j2v_dagster.results import Result
-from j2v_dagster.steps import Pipeline
+from j2v_dagster.steps.freeze import freeze
+from j2v_dagster.steps.load import load
+from j2v_dagster.steps.pipeline import Pipeline
+from j2v_dagster.steps.predict_many import predict_many
+from j2v_dagster.steps.result import Result
+from j2v_dagster.steps.verify import verify
 from j2v_dagster.translator import Role
 from json2vec.errors import Json2VecError
 
@@ -102,15 +106,15 @@ class _Run:
         selected = self.context.selected_asset_keys
         if pipeline.key("input_shards") in selected:
             for partition in list(self.left):
-                self._try("input_shards", partition, lambda one: pipeline.freeze(one, self.log))
+                self._try("input_shards", partition, lambda one: freeze(pipeline, one, self.log))
         if pipeline.key("prediction_rank_files") in selected:
-            for partition, outcome in pipeline.predict_many(list(self.left), run_id, self.log):
+            for partition, outcome in predict_many(pipeline, list(self.left), run_id, self.log):
                 self._settle("prediction_rank_files", partition, outcome)
             for partition in list(self.left):
                 self._verify(partition)
         if pipeline.key("predictions") in selected:
             for partition in list(self.left):
-                self._try("predictions", partition, lambda one: pipeline.load(one, run_id, self.log))
+                self._try("predictions", partition, lambda one: load(pipeline, one, run_id, self.log))
 
     def _try(self, role: Role, partition: str, work: Any) -> None:
         try:
@@ -131,7 +135,7 @@ class _Run:
 
     def _verify(self, partition: str) -> None:
         try:
-            results = self.pipeline.verify(partition, self.context.run.run_id, self.log)
+            results = verify(self.pipeline, partition, self.context.run.run_id, self.log)
         except Exception as exc:
             self._fail(partition, f"checks: {type(exc).__name__}: {exc}", exc)
             return

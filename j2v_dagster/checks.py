@@ -14,8 +14,8 @@ import dagster as dg
 from dagster import PreviewWarning
 
 if TYPE_CHECKING:
-    from json2vec.rank_files.verify import Finding, Report
-    from json2vec.stores import Store
+    from json2vec.storage.store import Store
+    from json2vec.verify.verify import Finding, Report
 
 FINDINGS_OF_CHECK = {
     "every_rank_file_present": ("files",),
@@ -73,7 +73,7 @@ def check_results(
     """One result a check. A check passes when each of its findings passed, or could not be proven and is not required.
 
     Args:
-        report: of `json2vec.rank_files.verify.verify_predictions`.
+        report: of `json2vec.verify.verify.verify_predictions`.
         require: findings that must be proven.
     """
     for check, names in FINDINGS_OF_CHECK.items():
@@ -128,7 +128,7 @@ def rejected_result(attempt: Store, *, asset: dg.AssetKey) -> dg.AssetCheckResul
 def drift_result(
     passed: bool, description: str, *, asset: dg.AssetKey, metadata: dict[str, Any] | None = None
 ) -> dg.AssetCheckResult:
-    """The warning on drift; `j2v_dagster.contract` measures it."""
+    """The warning on drift; `j2v_dagster.steps.contract` measures it."""
     return dg.AssetCheckResult(
         passed=passed,
         asset_key=asset,

@@ -13,21 +13,21 @@ import dagster as dg
 from j2v_dagster.assets import Behaviour, build_assets, build_checks
 from j2v_dagster.automation import Automation, conditions, freshness_policy, retry_policy
 from j2v_dagster.checks import ALL_FINDINGS
-from j2v_dagster.contract import ContractOptions
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.launchers.build import build_launcher
-from j2v_dagster.partitions import build_partitions, check_folder
-from j2v_dagster.scanning import ScanOptions
 from j2v_dagster.sensors import SensorOptions, build_shard_sensor
-from j2v_dagster.shards import ShardSource
-from j2v_dagster.steps import Pipeline
+from j2v_dagster.shards.partitions import build_partitions, check_folder
+from j2v_dagster.shards.scanning import ScanOptions
+from j2v_dagster.shards.source import ShardSource
+from j2v_dagster.steps.contract import ContractOptions
+from j2v_dagster.steps.pipeline import Pipeline
 from j2v_dagster.translator import PredictionTranslator
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.build import build_warehouse
 from j2v_dagster.warehouse.columns import parse_columns
 from json2vec.contract import SAMPLE_ROWS
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
-from json2vec.s3 import SECRET_OPTIONS
+from json2vec.storage.s3 import SECRET_OPTIONS
 
 
 def build_prediction_pipeline(
@@ -92,7 +92,7 @@ def build_prediction_pipeline(
     Args:
         name: letters, digits and underscores; the asset keys' prefix, the group, and the job's and sensor's name.
         inputs: root of all partitions, a local path or URI.
-        partitions: a partitions definition, or plain values (see `j2v_dagster.partitions.build_partitions`).
+        partitions: a partitions definition, or plain values (see `j2v_dagster.shards.partitions.build_partitions`).
         checkpoint: path or URI of the model's checkpoint.
         output: folder for attempts, a local path or an ``s3://`` URI; each partition gets a folder of its own.
         warehouse: path of a DuckDB file, a mapping of ``kind`` and options, or a `Warehouse`.

@@ -1,7 +1,8 @@
 """A sensor that asks for a run whenever a partition's shards are new or have changed.
 
 Only listings are read, never shards. A version of a partition is handled once Dagster knows a run with its run key,
-or once the table shows it already; the cursor is a memory of that and may be lost any time (`j2v_dagster.scanning`).
+or once the table shows it already; the cursor is a memory of that and may be lost any time (see
+`j2v_dagster.shards.scanning`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import dagster as dg
 from dagster._core.definitions.partitions.utils.base import INVALID_PARTITION_SUBSTRINGS
 from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 
-from j2v_dagster.partitions import partition_folder, partition_of
-from j2v_dagster.scanning import Cursor, Found, ScanOptions, scan
-from j2v_dagster.shards import Folder, ShardSource
+from j2v_dagster.shards.partitions import partition_folder, partition_of
+from j2v_dagster.shards.scanning import Cursor, Found, ScanOptions, scan
+from j2v_dagster.shards.source import Folder, ShardSource
 from json2vec.errors import StoreError
-from json2vec.stores import open_store
+from json2vec.storage.opening import open_store
 
 Status = Literal["stopped", "running"]
 

@@ -34,8 +34,9 @@ from json2vec.errors import (
     StoreError,
     VerificationFailed,
 )
-from json2vec.schema import Array, Leaf, Mask, Schema
-from json2vec.selectors import predicate, where
+from json2vec.schema.nodes import Array, Leaf, Mask
+from json2vec.schema.schema import Schema
+from json2vec.schema.selectors import predicate, where
 
 _LAZY = {
     "Category": "json2vec.fields.category",
@@ -47,17 +48,17 @@ _LAZY = {
     "Vector": "json2vec.fields.vector",
     "FieldType": "json2vec.fields.registry",
     "register": "json2vec.fields.registry",
-    "Model": "json2vec.model",
-    "Predictions": "json2vec.predictions",
+    "Model": "json2vec.model.model",
+    "Predictions": "json2vec.model.predictions",
     "PolarsDataModule": "json2vec.data.polars",
     "StreamingDataModule": "json2vec.data.streaming",
     "Writer": "json2vec.rank_files.writer",
     "read_predictions": "json2vec.rank_files.reader",
-    "verify_predictions": "json2vec.rank_files.verify",
+    "verify_predictions": "json2vec.verify.verify",
     "commit_predictions": "json2vec.rank_files.commit",
     "preprocess": "json2vec.processors",
     "postprocess": "json2vec.processors",
-    "PredictJob": "json2vec.predict",
+    "PredictJob": "json2vec.predict.job",
     "Deployment": "json2vec.serving.deployment",
 }
 
@@ -72,15 +73,15 @@ if TYPE_CHECKING:
     from json2vec.fields.set import Set
     from json2vec.fields.text import Text
     from json2vec.fields.vector import Vector
-    from json2vec.model import Model
-    from json2vec.predict import PredictJob
-    from json2vec.predictions import Predictions
+    from json2vec.model.model import Model
+    from json2vec.model.predictions import Predictions
+    from json2vec.predict.job import PredictJob
     from json2vec.processors import postprocess, preprocess
     from json2vec.rank_files.commit import commit_predictions
     from json2vec.rank_files.reader import read_predictions
-    from json2vec.rank_files.verify import verify_predictions
     from json2vec.rank_files.writer import Writer
     from json2vec.serving.deployment import Deployment
+    from json2vec.verify.verify import verify_predictions
 
 __all__ = [
     "MASK_LITERAL",

@@ -21,7 +21,7 @@ import pyarrow.compute
 from json2vec.address import Address
 from json2vec.enums import MASK_LITERAL, Overflow, Tokens
 from json2vec.errors import EncodeError
-from json2vec.queries import EACH, Query
+from json2vec.schema.queries import EACH, Query
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 # Tests are imported by path (importlib mode). Appended: the folders' own `conftest` stay the first of that name.
-sys.path.append(str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parent / "support"))
 
 import s3_server  # type: ignore[import-not-found]
 

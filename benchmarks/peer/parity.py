@@ -4,8 +4,8 @@
 
 Runs in an environment of the peer (0.4.10 and later: cases one, two, three; 0.4.9: case older), through its documented
 interface only. Every folder it writes has the three files of export_peer.py, `inputs.ndjson` (the records, one a
-line) and `predictions.json` (address -> written prediction, one entry a record). tests/unit/test_parity.py loads them
-and compares. The README beside the data says what each schema covers.
+line) and `predictions.json` (address -> written prediction, one entry a record). tests/interface/test_parity.py loads
+them and compares. The README beside the data says what each schema covers.
 """
 
 from __future__ import annotations

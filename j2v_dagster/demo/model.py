@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from lightning.pytorch.callbacks import Callback
 
-    from json2vec.model import Model
+    from json2vec.model.model import Model
 
 DAY_DELAY = "record/day_delay"
 ARR_DELAY = "record/legs/arr_delay"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from j2v_dagster.attempts import PartitionOutput, seal
+from j2v_dagster.attempts.folder import PartitionOutput
+from j2v_dagster.attempts.sealed import seal
 from j2v_dagster.demo.baselines import Score, base_rate, light_gbm, majority_class, score
 from j2v_dagster.demo.observations import DAY_DELAYS
 
@@ -154,7 +155,7 @@ def score_table(scores: Sequence[Score]) -> str:
 
 
 def _files(snapshot: dict[str, Any]) -> list[dict[str, Any]]:
-    from json2vec.data.snapshot import Snapshot
+    from json2vec.reading.snapshot import Snapshot
 
     return Snapshot.from_json(snapshot).files.to_pylist()
 

@@ -23,7 +23,7 @@ from j2v_dagster.demo import report
 from j2v_dagster.demo.model import Settings, train_model
 from j2v_dagster.demo.runs import is_done, open_instance, predict_days
 from j2v_dagster.demo.shards import days_between, read_days, write_missing
-from j2v_dagster.execution import checkpoint_sha256
+from j2v_dagster.steps.pipeline import checkpoint_sha256
 
 TRAIN = (date(2013, 1, 8), date(2013, 1, 28))  # three weeks; the first week of the year only serves as history
 PREDICT = (date(2013, 2, 1), date(2013, 2, 7))

@@ -9,9 +9,10 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from j2v_dagster.attempts import PartitionOutput, seal
+from j2v_dagster.attempts.folder import PartitionOutput
+from j2v_dagster.attempts.sealed import seal
 from j2v_dagster.demo.report import count_rows
-from j2v_dagster.execution import checkpoint_sha256
+from j2v_dagster.steps.pipeline import checkpoint_sha256
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -61,9 +62,9 @@ def predict_days(data: Path, days: Iterable[date], instance: dg.DagsterInstance)
 
 def is_done(data: Path, day: date) -> bool:
     """Whether the day's published attempt is of its shards as they are and of the checkpoint, and is loaded."""
-    from j2v_dagster.shards import ShardSource
-    from json2vec.data.snapshot import Snapshot
+    from j2v_dagster.shards.source import ShardSource
     from json2vec.errors import IncompletePredictions
+    from json2vec.reading.snapshot import Snapshot
 
     output = PartitionOutput.of(data / "predictions", str(day), "dt={partition}")
     current = output.current()

@@ -1,6 +1,6 @@
 """What a pipeline asks of a launcher: start a job's ranks, tell how they fare, end them.
 
-A job is an immutable JSON file (`json2vec.predict.PredictJob`) that every rank runs with
+A job is an immutable JSON file (`json2vec.predict.job.PredictJob`) that every rank runs with
 ``python -m json2vec.predict JOB.json``. A launcher need not run on this machine: whatever it returns is plain data.
 """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.duckdb import DuckDBWarehouse
-from j2v_dagster.warehouse.iceberg import IcebergWarehouse
+from j2v_dagster.warehouse.iceberg.warehouse import IcebergWarehouse
 
 KINDS: dict[str, Callable[..., Warehouse]] = {"duckdb": DuckDBWarehouse, "iceberg": IcebergWarehouse}
 

@@ -76,7 +76,8 @@ class Limits:
         overflow_rate: lists longer than ``max_length``, whose items are cut off.
         outside_rate: numbers that lie out of the range that training saw, by more than half its width; an error only
             where they lie out by more than its width.
-        psi: of a leaf's values (`json2vec.profile.drift`), for the check on input drift; the second number is not used.
+        psi: of a leaf's values (`json2vec.profile.profile.drift`), for the check on input drift; the second number is
+            not used.
         ignore: columns (as in ``Breach.where``) or addresses whose breaches are never more than ``info``.
     """
 

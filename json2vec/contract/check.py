@@ -10,20 +10,20 @@ import numpy as np
 import pyarrow as pa
 
 from json2vec.address import Address
-from json2vec.batch import RowBatch
 from json2vec.contract.breach import SEVERITIES, Breach, Limits, Severity
 from json2vec.contract.rates import check_rates
 from json2vec.contract.schema import check_schema, path_text
 from json2vec.enums import Tokens
 from json2vec.errors import ContractBroken, EncodeError, ProcessorError
-from json2vec.profile import Profile, profile_of
-from json2vec.schema import Schema
+from json2vec.profile.profile import Profile, profile_of
+from json2vec.reading.row_batch import RowBatch
+from json2vec.schema.schema import Schema
 
 if TYPE_CHECKING:
-    from json2vec.data.readers import OnBadRow
-    from json2vec.data.snapshot import Snapshot
     from json2vec.fields.vocabulary import Vocabulary
     from json2vec.processors import Preprocessor
+    from json2vec.reading.readers import OnBadRow
+    from json2vec.reading.snapshot import Snapshot
 
 SAMPLE_ROWS = 4096
 """Rows that the contract reads, by default."""
@@ -128,7 +128,7 @@ def check_shards(
     """Compare shards with the training: their schema first and, unless that is broken, a sample of their rows.
 
     Args:
-        checkpoint: its values, as `json2vec.checkpoint.load` gives them.
+        checkpoint: its values, as `json2vec.model.checkpoint.load` gives them.
         snapshot, source: the shards, and their store or table.
         sample_rows: rows to read, spread over all shards; 0 compares schemas alone.
         preprocessor: what makes observations of rows.
@@ -139,7 +139,7 @@ def check_shards(
         ReadError, SnapshotChanged: the shards cannot be read.
         CheckpointError: a field type that is not trusted.
     """
-    from json2vec.checkpoint import described
+    from json2vec.model.checkpoint import described
 
     profile = profile_of(checkpoint)
     if profile is None:
@@ -191,8 +191,8 @@ class Sample:
 
     def read(self, snapshot: Snapshot, source: Any, rows: int, preprocessor: Preprocessor | None) -> None:
         """Read about so many rows; see `check_shards` for what it raises."""
-        from json2vec.data.sampling import sample_rows
-        from json2vec.profiler import Profiler
+        from json2vec.profile.profiler import Profiler
+        from json2vec.profile.sampling import sample_rows
 
         profiler = Profiler(self._schema, self._vocabularies, self._reference)
         try:
@@ -215,7 +215,7 @@ class Sample:
     def _encodable(self, batch: RowBatch) -> RowBatch | None:
         """The rows that every field can encode; None where no single row is to blame, or too many are."""
         from json2vec.data.quarantine import reject
-        from json2vec.encode import located, resolve
+        from json2vec.fields.encode import located, resolve
         from json2vec.fields.registry import field_type
         from json2vec.fields.vocabulary import NO_VOCABULARY
 
@@ -267,7 +267,7 @@ class Sample:
         return replace(breach, examples=tuple(examples))
 
     def _culprits(self, batch: RowBatch, breach: Breach) -> list[tuple[int, str]]:
-        from json2vec.encode import resolve
+        from json2vec.fields.encode import resolve
         from json2vec.fields.registry import field_type
         from json2vec.fields.values import as_float64
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from json2vec.contract.breach import Breach, Limits, Pair, Severity
 from json2vec.contract.schema import SURE, path_text
-from json2vec.profile import Label, Labels, LeafProfile, Lengths, Numbers, Profile
-from json2vec.queries import EACH
-from json2vec.schema import Schema
+from json2vec.profile.profile import Label, Labels, LeafProfile, Lengths, Numbers, Profile
+from json2vec.schema.queries import EACH
+from json2vec.schema.schema import Schema
 
 _Z = 3.719
 """A bound that chance exceeds in one of 10,000 samples."""

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from json2vec.contract.breach import Breach, Severity
 from json2vec.contract.types import child_type, family, judge, spell
-from json2vec.data.conform import plain_schema
-from json2vec.profile import Profile
-from json2vec.queries import EACH
-from json2vec.schema import Leaf, Schema
+from json2vec.profile.profile import Profile
+from json2vec.reading.conform import plain_schema
+from json2vec.schema.nodes import Leaf
+from json2vec.schema.queries import EACH
+from json2vec.schema.schema import Schema
 
 Path = tuple[str | None, ...]
 _PLAIN = re.compile(r"[\w-]+")

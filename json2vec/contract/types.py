@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from json2vec.contract.breach import Severity
-from json2vec.schema import Leaf
+from json2vec.schema.nodes import Leaf
 
 NUMERIC = frozenset({"boolean", "integer", "float", "decimal"})
 
@@ -31,7 +31,7 @@ _FAMILIES: tuple[tuple[str, Callable[[Any], bool]], ...] = (
 
 
 def family(kind: pa.DataType) -> str:
-    """What a plain type (`json2vec.data.conform.plain_type`) is: text, integer, list, object, ..."""
+    """What a plain type (`json2vec.reading.conform.plain_type`) is: text, integer, list, object, ..."""
     return next((name for name, test in _FAMILIES if test(kind)), str(kind))
 
 

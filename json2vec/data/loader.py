@@ -12,16 +12,17 @@ from typing import Any, TypeVar
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from json2vec.batch import Batch, RowBatch
-from json2vec.data.incremental import StoredPredictions, chunk_rows, reuse_rows
-from json2vec.data.plan import Plan, Ranges, part
-from json2vec.data.preprocessing import PreprocessorRun
+from json2vec.batch import Batch
+from json2vec.data.encode_groups import encode_together
 from json2vec.data.quarantine import encode_or_reject
-from json2vec.data.readers import OnBadRow, read_rows
-from json2vec.data.together import encode_together
+from json2vec.data.reuse_rows import StoredPredictions, chunk_rows, reuse_rows
 from json2vec.enums import Strata
 from json2vec.errors import Json2VecError
 from json2vec.processors import Preprocessor, as_preprocessor
+from json2vec.reading.plan import Plan, Ranges, part
+from json2vec.reading.preprocessing import PreprocessorRun
+from json2vec.reading.readers import OnBadRow, read_rows
+from json2vec.reading.row_batch import RowBatch
 
 T = TypeVar("T")
 _POLL_S = 0.05  # how soon the thread notices that nobody listens any more
@@ -94,14 +95,14 @@ class PlannedDataset(IterableDataset):
         preprocessor: see `json2vec.processors`.
         strata: told to preprocessor and model.
         batch_size: rows; None takes ``model.batch_size`` each time iteration begins.
-        on_bad_row, check: see `json2vec.data.readers.read_rows`. With ``quarantine``, rows that the model cannot encode
-            are set aside as well, in prediction; in training they are an error.
+        on_bad_row, check: see `json2vec.reading.readers.read_rows`. With ``quarantine``, rows that the model cannot
+            encode are set aside as well, in prediction; in training they are an error.
         padded: give all workers of all ranks the same number of rows by reading one row again where a share is one
             short, so that ranks which wait for each other at every step (validation under DDP) stay together.
-        depth: how many groups of batches (`json2vec.data.together`) are encoded ahead; 0 encodes in the consumer's
+        depth: how many groups of batches (`json2vec.data.encode_groups`) are encoded ahead; 0 encodes in the consumer's
             thread.
         stored: predictions of an earlier attempt; only rows that it does not know are preprocessed and encoded, and the
-            ``rows`` of a batch then account for up to 65,536 input rows (`json2vec.data.incremental`).
+            ``rows`` of a batch then account for up to 65,536 input rows (`json2vec.data.reuse_rows`).
 
     Raises:
         Json2VecError: ``rank`` is not in the plan.

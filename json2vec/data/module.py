@@ -12,17 +12,17 @@ import torch
 from torch.utils.data import DataLoader
 
 from json2vec.data.loader import PlannedDataset
-from json2vec.data.plan import Plan
-from json2vec.data.readers import OnBadRow, read_rows
-from json2vec.data.sampling import PROFILE_ROWS, profile_rows
-from json2vec.data.snapshot import Snapshot
 from json2vec.data.training import EpochLoader, TrainingDataset
 from json2vec.enums import ShardingStrategy, Strata
 from json2vec.errors import ProcessorError, SchemaError
 from json2vec.processors import Preprocessor, as_preprocessor, preprocessor_mismatch
-from json2vec.profile import Profile
-from json2vec.profiler import Profiler
+from json2vec.profile.profile import Profile
+from json2vec.profile.profiler import Profiler
+from json2vec.profile.sampling import PROFILE_ROWS, profile_rows
 from json2vec.ranks import rank_and_world
+from json2vec.reading.plan import Plan
+from json2vec.reading.readers import OnBadRow, read_rows
+from json2vec.reading.snapshot import Snapshot
 
 _LEARN_ROWS = 8192  # rows that the vocabularies learn from at a time
 COMMON_OPTIONS: dict[str, Any] = {
@@ -50,7 +50,7 @@ class DataModule(lit.LightningDataModule):
         options: of `COMMON_OPTIONS` and what the subclass adds.
         defaults: the known options.
         seed: of the training order.
-        on_bad_row: ``raise`` or ``quarantine``; see `json2vec.data.readers.read_rows`.
+        on_bad_row: ``raise`` or ``quarantine``; see `json2vec.reading.readers.read_rows`.
         strict_preprocessor: raise, instead of warn, where the preprocessor is not the one of the training.
         keywords: for the preprocessor.
 

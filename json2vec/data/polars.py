@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from json2vec.data.module import COMMON_OPTIONS, DataModule
-from json2vec.data.readers import OnBadRow
-from json2vec.data.snapshot import Snapshot, frame_table, snapshot_frame
 from json2vec.enums import ShardingStrategy, Strata
 from json2vec.errors import SchemaError
+from json2vec.reading.readers import OnBadRow
+from json2vec.reading.snapshot import Snapshot, frame_table, snapshot_frame
 
 if TYPE_CHECKING:
     import polars as pl

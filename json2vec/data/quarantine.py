@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from json2vec.batch import Batch, RowBatch
-from json2vec.data.pieces import RejectedRows
+from json2vec.batch import Batch
 from json2vec.enums import Strata
 from json2vec.errors import EncodeError
+from json2vec.reading.row_batch import RejectedRows, RowBatch
 
 RAW_CHARACTERS = 100_000  # of a row's text that are kept
 

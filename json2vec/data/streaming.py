@@ -10,17 +10,17 @@ from typing import Any
 import pyarrow as pa
 
 from json2vec.data.module import COMMON_OPTIONS, DataModule
-from json2vec.data.readers import OnBadRow
-from json2vec.data.snapshot import Snapshot, snapshot_files
 from json2vec.enums import ShardingStrategy, Strata, Suffix
 from json2vec.errors import SchemaError
-from json2vec.stores import open_store
+from json2vec.reading.readers import OnBadRow
+from json2vec.reading.snapshot import Snapshot, snapshot_files
+from json2vec.storage.opening import open_store
 
 STREAMING_OPTIONS = {**COMMON_OPTIONS, "sharding": ShardingStrategy.file, "file_buffer_size": 1}
 
 
 class StreamingDataModule(DataModule):
-    """Reads the files below a root whose full path or URI a pattern matches; see `json2vec.data.snapshot`.
+    """Reads the files below a root whose full path or URI a pattern matches; see `json2vec.reading.snapshot`.
 
     Every option may be one value or a mapping split -> value; those that `PolarsDataModule` has too mean the same.
 

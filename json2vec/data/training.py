@@ -13,13 +13,14 @@ import pyarrow.compute
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from json2vec.batch import Batch, RowBatch
+from json2vec.batch import Batch
 from json2vec.data.loader import prefetch
-from json2vec.data.readers import read_rows
-from json2vec.data.snapshot import Snapshot
 from json2vec.enums import ShardingStrategy, Strata
 from json2vec.errors import ProcessorError
 from json2vec.processors import Preprocessor, as_preprocessor
+from json2vec.reading.readers import read_rows
+from json2vec.reading.row_batch import RowBatch
+from json2vec.reading.snapshot import Snapshot
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
@@ -246,7 +247,7 @@ def _joined(first: RowBatch, second: RowBatch) -> RowBatch:
 
 
 def _concat_unified(first: pa.RecordBatch, second: pa.RecordBatch) -> pa.RecordBatch:
-    from json2vec.data.conform import conform
+    from json2vec.reading.conform import conform
 
     schema = first.schema if first.schema.equals(second.schema) else pa.unify_schemas(
         [first.schema, second.schema], promote_options="permissive"

@@ -22,8 +22,8 @@ from json2vec.fields.heads import LabelHeads
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
-from json2vec.nn.embedding import SMALL_TABLE, look_up, plain
-from json2vec.schema import Leaf
+from json2vec.nn.tables import SMALL_TABLE, look_up, plain
+from json2vec.schema.nodes import Leaf
 
 
 class Category(Leaf):
@@ -101,7 +101,7 @@ class CategoryEmbedder(nn.Module):
     def embed_together(
         embedders: Sequence[CategoryEmbedder], state_KB: torch.Tensor, content: Tensors
     ) -> torch.Tensor:
-        """`forward` of K embedders, two lookups instead of 2 K (`json2vec.nn.embedding`)."""
+        """`forward` of K embedders, two lookups instead of 2 K (`json2vec.fields.embed_leaves`)."""
         capacity, index_KB = embedders[0].capacity, content["value"]
         known = (state_KB == Tokens.valued) & (index_KB < capacity)
         label = look_up([e.embeddings["content"] for e in embedders], index_KB.clamp(max=capacity - 1))

@@ -23,7 +23,7 @@ from json2vec.fields.counter import accuracy, masked_mean, state_loss
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary, as_label, plain
-from json2vec.schema import Leaf
+from json2vec.schema.nodes import Leaf
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 

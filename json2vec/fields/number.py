@@ -24,8 +24,8 @@ from json2vec.fields.normalizer import EPSILON, LIMIT, Normalizer, normalized
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import as_float64, scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
-from json2vec.nn.embedding import look_up, plain
-from json2vec.schema import Leaf
+from json2vec.nn.tables import look_up, plain
+from json2vec.schema.nodes import Leaf
 
 
 class Number(Leaf):
@@ -109,7 +109,7 @@ class NumberEmbedder(nn.Module):
 
     @staticmethod
     def embed_together(embedders: Sequence[NumberEmbedder], state_KB: torch.Tensor, content: Tensors) -> torch.Tensor:
-        """`forward` of K embedders, one batched product instead of K (`json2vec.nn.embedding`)."""
+        """`forward` of K embedders, one batched product instead of K (`json2vec.fields.embed_leaves`)."""
         value_KB = content["value"]
         mean_K1, var_K1 = (torch.stack([getattr(e.normalizer, name) for e in embedders]) for name in ("mean", "var"))
         features = embedders[0]._fourier(state_KB, value_KB, normalized(value_KB, mean_K1, var_K1))

@@ -15,7 +15,7 @@ from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn
 from json2vec.errors import SchemaError
 from json2vec.fields.vocabulary import Vocabulary
-from json2vec.schema import LEAF_TYPES, Leaf
+from json2vec.schema.nodes import LEAF_TYPES, Leaf
 
 Tensors = dict[str, torch.Tensor]
 Arrays = dict[str, np.ndarray]

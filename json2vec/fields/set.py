@@ -23,7 +23,7 @@ from json2vec.fields.heads import LabelHeads
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import list_lengths, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
-from json2vec.schema import Leaf
+from json2vec.schema.nodes import Leaf
 
 
 class Set(Leaf):

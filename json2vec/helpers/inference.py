@@ -18,14 +18,14 @@ import pyarrow.compute
 from pydantic import Field
 
 import json2vec.fields  # noqa: F401 - registers the field types
-from json2vec.data.readers import read_rows
-from json2vec.data.snapshot import frame_table, list_shards, snapshot_files
 from json2vec.enums import Overflow, Suffix
 from json2vec.errors import ReadError, SchemaError
-from json2vec.options import Options
-from json2vec.queries import EACH, query_text
-from json2vec.schema import LEAF_TYPES, Array, Node
-from json2vec.stores import open_store
+from json2vec.reading.readers import read_rows
+from json2vec.reading.snapshot import frame_table, list_shards, snapshot_files
+from json2vec.schema.nodes import LEAF_TYPES, Array, Node
+from json2vec.schema.options import Options
+from json2vec.schema.queries import EACH, query_text
+from json2vec.storage.opening import open_store
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from json2vec.errors import SchemaError
-from json2vec.factories import Factory
+from json2vec.model.named_functions import Factory
 
 if TYPE_CHECKING:
     import torch

@@ -5,14 +5,18 @@ Legend: B sequences, L tokens, S memory tokens, M query rows, C d_model, H heads
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from json2vec.nn import inference
 from json2vec.nn.rotary import swap, tables, turn_back
 from json2vec.nn.slots import Slots
 
+SMALL = 9
+"""Up to this many tokens attention is a few elementwise steps over rows, not many tiny matrix products."""
 _ROWS_AT_ONCE = 256
 
 
@@ -116,7 +120,7 @@ class Attention(nn.Module):
     ) -> torch.Tensor:
         """softmax(q k^T / sqrt(D)) v, heads side by side; (B, L, C)."""
         dropout = self.dropout if self.training else 0.0
-        if q_BLC.shape[1] <= inference.SMALL and q_BLC.device.type == "cpu" and not dropout and slots is None:
+        if q_BLC.shape[1] <= SMALL and q_BLC.device.type == "cpu" and not dropout and slots is None:
             return self._mix_small(q_BLC, k_BLG, v_BLG)
         q, k, v = (x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for x in (q_BLC, k_BLG, v_BLG))
         if self.n_kv_heads != self.n_heads:
@@ -186,51 +190,25 @@ class PoolBlock(nn.Module):
         return z_BMC + self.ffn(self.ffn_norm(z_BMC))
 
 
-class Pool(nn.Module):
-    """Learned queries read a memory: (B, S, C) -> (B, M, C). The queries are the same for every row."""
+class PoolLayers(NamedTuple):
+    """What learned-query pooling is made of: M queries (M, C), the blocks they go through, and the norm after them."""
 
-    def __init__(self, n_queries: int, d_model: int, n_heads: int, n_blocks: int, dropout: float) -> None:
-        super().__init__()
-        self.queries = nn.Parameter(torch.empty(n_queries, d_model))
-        self.blocks = nn.ModuleList(PoolBlock(d_model, n_heads, dropout) for _ in range(n_blocks))
-        self.norm = nn.LayerNorm(d_model, eps=1e-5)
-        nn.init.normal_(self.queries, std=0.01)
+    queries: torch.Tensor
+    blocks: Sequence[PoolBlock]
+    norm: nn.Module
 
-    def forward(self, memory_BSC: torch.Tensor) -> torch.Tensor:
-        if inference.applies(self, memory_BSC):
-            return inference.run_pool(self, memory_BSC)
-        return self.read_memory(memory_BSC)
-
-    def read_memory(self, memory_BSC: torch.Tensor, slots: Slots | None = None) -> torch.Tensor:
-        """The formula as it stands; `forward` takes the faster way where there is one."""
+    def read(self, memory_BSC: torch.Tensor, slots: Slots | None = None) -> torch.Tensor:
+        """The formula as it stands: (B, S, C) -> (B, M, C)."""
         z = self.queries
         for block in self.blocks:
             z = block(z, memory_BSC, slots)
         return self.norm(z)
 
 
-class ArrayEncoder(nn.Module):
-    """Encoder layers, then pooling with one query: (B, L, C) -> (B, C)."""
-
-    def __init__(
-        self, d_model: int, n_heads: int, attention: str, n_layers: int, n_linear: int, dropout: float
-    ) -> None:
-        super().__init__()
-        n_kv_heads = {"mha": n_heads, "gqa": max(1, n_heads // 2), "mqa": 1, "none": n_heads}[attention]
-        layers = 0 if attention == "none" else n_layers
-        self.encoder = nn.ModuleList(EncoderLayer(d_model, n_heads, n_kv_heads, dropout) for _ in range(layers))
-        self.pool = Pool(1, d_model, n_heads, n_linear, dropout)
-
-    def forward(self, tokens_BLC: torch.Tensor, slots: Slots | None = None) -> torch.Tensor:
-        """One vector a sequence; ``slots`` where empty ones are left out."""
-        if not inference.applies(self, tokens_BLC):
-            return self.by_the_formulas(tokens_BLC, slots)
-        if slots is None:
-            return inference.run_encoder(self, tokens_BLC)
-        return inference.run_by_length(self, tokens_BLC, slots)
-
-    def by_the_formulas(self, tokens_BLC: torch.Tensor, slots: Slots | None) -> torch.Tensor:
-        """The formula as it stands; `forward` takes the faster way where there is one."""
-        for layer in self.encoder:
-            tokens_BLC = layer(tokens_BLC, slots)
-        return self.pool.read_memory(tokens_BLC, slots).squeeze(1)
+def encode(
+    layers: Iterable[EncoderLayer], pool: PoolLayers, tokens_BLC: torch.Tensor, slots: Slots | None = None
+) -> torch.Tensor:
+    """The formula as it stands: encoder layers, then pooling with one query; (B, L, C) -> (B, C)."""
+    for layer in layers:
+        tokens_BLC = layer(tokens_BLC, slots)
+    return pool.read(tokens_BLC, slots).squeeze(1)

@@ -82,3 +82,15 @@ def swap(weights: torch.Tensor, head_dim: int) -> torch.Tensor:
     pairs = heads[:, :even].unflatten(1, (-1, 2))
     swapped = torch.stack([-pairs[:, :, 1], pairs[:, :, 0]], dim=2).flatten(1, 2)
     return torch.cat([swapped, torch.zeros_like(heads[:, even:])], dim=1).flatten(0, 1)
+
+
+def turn(rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary positions on rows (..., D, L) of features; cos and sin (D // 2, L)."""
+    even = 2 * len(cos)
+    a, b = rows[..., 0:even:2, :], rows[..., 1:even:2, :]
+    turned = torch.empty_like(rows)
+    torch.mul(a, cos, out=turned[..., 0:even:2, :]).addcmul_(b, sin, value=-1)
+    torch.mul(b, cos, out=turned[..., 1:even:2, :]).addcmul_(a, sin)
+    if even < rows.shape[-2]:
+        turned[..., even:, :] = rows[..., even:, :]
+    return turned

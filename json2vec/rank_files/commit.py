@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -30,13 +27,14 @@ from json2vec.rank_files.manifest import (
     parse_document,
 )
 from json2vec.rank_files.rejected import check_rejected, summarize_rejected
-from json2vec.row_hash import ROW_HASH
-from json2vec.stores import Store, open_store
+from json2vec.rank_files.settings import SETTINGS, library_versions
+from json2vec.reading.row_hash import ROW_HASH
+from json2vec.storage.opening import open_store
+from json2vec.storage.store import Store
 
 if TYPE_CHECKING:
-    from json2vec.data.plan import Plan
+    from json2vec.reading.plan import Plan
 
-SETTINGS = ("device", "precision", "batch_size", "threads", "preprocessor", "postprocessor", "inputs", "reconstruct")
 _POLL_S = 0.1
 
 
@@ -277,17 +275,3 @@ def _ranked(rank: int, file: SealedFile) -> RankedFile:
     return RankedFile(rank=rank, **dict(file))
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that can change a prediction."""
-    return dict(_versions())
-
-
-@cache
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("json2vec-dagster", "lightning", "numpy", "polars", "pyarrow", "torch"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

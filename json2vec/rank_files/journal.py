@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 
 from json2vec.errors import IncompletePredictions, StoreError
 from json2vec.rank_files.manifest import Segment, journal_name, journal_rank, parse_document
-from json2vec.stores import Store, open_store, sync_folder
+from json2vec.storage.local import sync_folder
+from json2vec.storage.opening import open_store
+from json2vec.storage.store import Store
 
 ADOPTED_NAME = "_adopted.json"
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
-from json2vec.batch import SOURCE_TYPE
 from json2vec.errors import AlignmentError, ProcessorError, SchemaError
+from json2vec.reading.row_batch import SOURCE_TYPE
 
 
 def stored_type(kind: pa.DataType) -> pa.DataType:

@@ -16,7 +16,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from json2vec.errors import IncompletePredictions
-from json2vec.stores import Store, open_store
+from json2vec.storage.opening import open_store
+from json2vec.storage.store import Store
 
 FORMAT = 1
 FOOTER_KEY = b"json2vec.rank_file"

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from json2vec.data.snapshot import Snapshot
 from json2vec.errors import IncompletePredictions
 from json2vec.rank_files.commit import read_footer
 from json2vec.rank_files.manifest import MANIFEST_NAME, Manifest, parse_name, read_manifest
-from json2vec.stores import Store, open_store
+from json2vec.reading.snapshot import Snapshot
+from json2vec.storage.opening import open_store
+from json2vec.storage.store import Store
 
 if TYPE_CHECKING:
     import polars as pl

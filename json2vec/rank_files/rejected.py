@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from json2vec.errors import IncompletePredictions
 from json2vec.rank_files.manifest import RankedFile
-from json2vec.stores import Store
+from json2vec.storage.store import Store
 
 DROPPED = "dropped"
 MAX_REJECTED = 0.01

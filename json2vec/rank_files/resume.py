@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import hashlib
-import importlib.util
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from json2vec.errors import IncompletePredictions
-from json2vec.rank_files.commit import file_problem, library_versions
+from json2vec.rank_files.commit import file_problem
 from json2vec.rank_files.journal import read_segments, write_adopted
 from json2vec.rank_files.manifest import SealedFile, Segment, Span, adopted_name, merge_spans, parse_name
-from json2vec.row_hash import ROW_HASH
-from json2vec.stores import Store, file_sha256, open_store, stored_sha256
+from json2vec.reading.row_hash import ROW_HASH
+from json2vec.storage.opening import open_store
+from json2vec.storage.store import Store, stored_sha256
 
 _REPEATED = "has rows that are there already"
 _HASHERS = 4  # threads that compare SHA-256; hashlib lets go of the interpreter's lock
@@ -56,36 +52,6 @@ class Resume:
     def adopted_rows(self) -> int:
         """Input rows that need no prediction."""
         return sum(stop - start for segment in self.adopted for start, stop in segment.file.spans)
-
-
-def settings_digest(settings: Mapping[str, Any], modules: Iterable[str] = ()) -> str:
-    """SHA-256 (hex) over everything besides the input that can change a prediction.
-
-    Args:
-        settings: plain values, such as the checkpoint's SHA-256, precision, processors and columns.
-        modules: names of modules whose code takes part. Their source files are hashed, those of their whole top package
-            included, and nothing is imported.
-    """
-    code = {name: _code_sha256(name) for name in sorted({module.partition(".")[0] for module in modules})}
-    text = json.dumps({"settings": dict(settings), "code": code, "versions": library_versions()}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _code_sha256(module: str) -> str:
-    """SHA-256 (hex) over the Python files of a top-level module or package; another text where there are none."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None:
-        return "not found"
-    if spec.submodule_search_locations is None:
-        return file_sha256(spec.origin) if spec.has_location and spec.origin else str(spec.origin)
-    sha = hashlib.sha256()
-    for root in spec.submodule_search_locations:
-        for path in sorted(Path(root).rglob("*.py")):
-            sha.update(f"{path.relative_to(root).as_posix()} {file_sha256(path)}\n".encode())
-    return sha.hexdigest()
 
 
 def find_segments(folders: Iterable[str | os.PathLike[str] | Store]) -> list[Found]:

@@ -22,24 +22,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from json2vec.batch import Stored
-from json2vec.data.incremental import Found
-from json2vec.data.snapshot import Snapshot
+from json2vec.data.reuse_rows import Found
 from json2vec.errors import Json2VecError
 from json2vec.rank_files.commit import file_problem
-from json2vec.rank_files.coverage import Locator
 from json2vec.rank_files.journal import read_adopted
-from json2vec.rank_files.manifest import (
-    MANIFEST_NAME,
-    Manifest,
-    RankedFile,
-    Segment,
-    journal_name,
-    parse_document,
-)
+from json2vec.rank_files.locator import Locator
+from json2vec.rank_files.manifest import MANIFEST_NAME, Manifest, RankedFile, Segment, journal_name, parse_document
 from json2vec.rank_files.reader import read_snapshot
-from json2vec.row_hash import ROW_HASH
-from json2vec.stores import Store, stored_sha256
+from json2vec.reading.row_batch import Stored
+from json2vec.reading.row_hash import ROW_HASH
+from json2vec.reading.snapshot import Snapshot
+from json2vec.storage.store import Store, stored_sha256
 
 MAX_ROWS = 100_000_000
 """Rows of an earlier attempt, beyond which nothing is reused: its hashes must fit into each rank's memory."""
@@ -229,7 +222,7 @@ class Reuse:
     # -- finding -------------------------------------------------------------------------------------------------------
 
     def look_up(self, source: pa.StructArray) -> Found:
-        """See `json2vec.data.incremental.StoredPredictions`."""
+        """See `json2vec.data.reuse_rows.StoredPredictions`."""
         hashes = source.field("hash").to_numpy()
         place = self._find(source, hashes)
         known = np.flatnonzero(place >= 0)

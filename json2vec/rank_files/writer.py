@@ -14,22 +14,22 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from json2vec.batch import Batch, RowBatch
-from json2vec.data.plan import Plan
+from json2vec.batch import Batch
 from json2vec.errors import Json2VecError, ProcessorError
 from json2vec.processors import Postprocessor, as_postprocessor
-from json2vec.rank_files.background import Background
+from json2vec.rank_files.attempt_folder import reset_folder, shared_attempt
 from json2vec.rank_files.commit import commit_predictions
-from json2vec.rank_files.files import RankFiles, row_namer
-from json2vec.rank_files.folder import reset_folder, shared_attempt
 from json2vec.rank_files.layout import fit_array, rank_schema
 from json2vec.rank_files.manifest import Manifest, Marker, Reused
-from json2vec.rank_files.payloads import payload_columns, payload_type
-from json2vec.rank_files.postprocess import postprocessed
+from json2vec.rank_files.postprocessing import payload_columns, payload_type, postprocessed
+from json2vec.rank_files.rank_writer import RankFiles, row_namer
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
 from json2vec.rank_files.reuse import merged
+from json2vec.rank_files.write_thread import Background
 from json2vec.ranks import rank_and_world
-from json2vec.stores import open_store
+from json2vec.reading.plan import Plan
+from json2vec.reading.row_batch import RowBatch
+from json2vec.storage.opening import open_store
 
 
 class Writer(BasePredictionWriter):
@@ -54,8 +54,8 @@ class Writer(BasePredictionWriter):
         max_rejected: how many rows may be quarantined (``on_bad_row="quarantine"``) before the prediction fails: a
             share of all input rows as a float from 0.0 to 1.0, or a number of rows as an int. Dropped rows do not
             count.
-        settings_digest: digest of all that can change a prediction (`json2vec.rank_files.resume.settings_digest`); with
-            it every sealed segment is noted in ``rank-N.segments.jsonl``, for a later attempt to adopt.
+        settings_digest: digest of all that can change a prediction (see `json2vec.rank_files.settings`); with it
+            every sealed segment is noted in ``rank-N.segments.jsonl``, for a later attempt to adopt.
         storage_options: for the object store's client.
         scratch: local folder for files that are not uploaded yet; default: the system's for temporary files.
         model_fingerprint: what the model's `fingerprint` gives, where it is known already.

@@ -25,14 +25,8 @@ import torch
 from pydantic import BaseModel
 
 from json2vec.errors import ProcessorError, SchemaError
-from json2vec.model import Model
-from json2vec.processors import (
-    Postprocessor,
-    Preprocessor,
-    as_postprocessor,
-    as_preprocessor,
-    preprocessor_mismatch,
-)
+from json2vec.model.model import Model
+from json2vec.processors import Postprocessor, Preprocessor, as_postprocessor, as_preprocessor, preprocessor_mismatch
 from json2vec.serving.batcher import Batcher
 from json2vec.serving.predictor import Predictor
 from json2vec.serving.settings import Settings

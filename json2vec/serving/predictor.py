@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from json2vec.enums import Strata, TensorKey
 from json2vec.errors import EncodeError, Json2VecError, ProcessorError
-from json2vec.model import Model
-from json2vec.predictions import python_view
+from json2vec.model.model import Model
+from json2vec.model.predictions import python_view
 from json2vec.processors import Postprocessor, Preprocessor, apply_postprocessor
 
 Record = dict[str, Any]

@@ -26,7 +26,7 @@ def _rank(rank: int, ranks: int, job_path: str, log: str, environment: dict[str,
     sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
     import torch
 
-    from json2vec.predict import main
+    from json2vec.predict.__main__ import main
 
     torch.set_num_threads(1)
     code = main([job_path])

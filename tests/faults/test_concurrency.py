@@ -13,9 +13,9 @@ from pathlib import Path
 import conftest as faults  # type: ignore[import-not-found]
 import pytest
 
-from j2v_dagster.attempts import PartitionOutput
-from j2v_dagster.clean import clean
-from j2v_dagster.locks import PartitionBusy, partition_lock
+from j2v_dagster.attempts.clean import clean
+from j2v_dagster.attempts.folder import PartitionOutput
+from j2v_dagster.attempts.locks import PartitionBusy, partition_lock
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 

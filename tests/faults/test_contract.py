@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import json2vec as j2v
-from j2v_dagster.cli import main
+from j2v_dagster.cli.main import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 

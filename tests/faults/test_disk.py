@@ -9,13 +9,13 @@ import pyarrow as pa
 import pytest
 
 import json2vec as j2v
-from json2vec.batch import source_array
-from json2vec.data.plan import Plan
-from json2vec.data.snapshot import snapshot_frame
 from json2vec.errors import IncompletePredictions, StoreError
 from json2vec.rank_files.commit import commit_predictions
-from json2vec.rank_files.files import RankFiles
 from json2vec.rank_files.layout import rank_schema
+from json2vec.rank_files.rank_writer import RankFiles
+from json2vec.reading.plan import Plan
+from json2vec.reading.row_batch import source_array
+from json2vec.reading.snapshot import snapshot_frame
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 

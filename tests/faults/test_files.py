@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from json2vec.rank_files.manifest import FOOTER_KEY
-from json2vec.stores import file_sha256
+from json2vec.storage.local import file_sha256
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 

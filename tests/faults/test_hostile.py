@@ -11,7 +11,7 @@ import conftest as faults  # type: ignore[import-not-found]
 import duckdb
 import pytest
 
-from j2v_dagster.partitions import PartitionKeyError, partition_folder, partition_of
+from j2v_dagster.shards.partitions import PartitionKeyError, partition_folder, partition_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 

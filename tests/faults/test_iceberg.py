@@ -12,7 +12,7 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
-from j2v_dagster.warehouse.iceberg_branch import AuditBranch
+from j2v_dagster.warehouse.iceberg.audit_branch import AuditBranch
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 

@@ -18,7 +18,7 @@ from forkserver import ForkServerLauncher  # type: ignore[import-not-found]
 from proxy import Proxy, always, once  # type: ignore[import-not-found]
 
 import json2vec as j2v
-from json2vec.s3 import S3Store
+from json2vec.storage.s3 import S3Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 

@@ -27,12 +27,13 @@ from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._core.test_utils import create_run_for_test
 
 import j2v_dagster
-from j2v_dagster.partitions import partition_of
 from j2v_dagster.pipeline import build_prediction_pipeline
-from j2v_dagster.scanning import Cursor
-from j2v_dagster.shards import ShardSource, list_folders
-from json2vec.s3 import S3Store
-from json2vec.stores import LocalStore, Store
+from j2v_dagster.shards.partitions import partition_of
+from j2v_dagster.shards.scanning import Cursor
+from j2v_dagster.shards.source import ShardSource, list_folders
+from json2vec.storage.local import LocalStore
+from json2vec.storage.s3 import S3Store
+from json2vec.storage.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 

@@ -2,7 +2,7 @@
 
 Every expected value is a literal: one that changes makes earlier attempts, rank files or projects useless.
 Where a module moves, only an import here may change. That the frozen folder of format version 1 still reads and
-verifies is tested in ``tests/unit/rank_files/test_format.py``; here its documents give the same digests and bytes.
+verifies is tested in ``tests/interface/test_format_1.py``; here its documents give the same digests and bytes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ import pytest
 
 import j2v_dagster
 import json2vec as j2v
-from json2vec.data.plan import Plan
-from json2vec.data.snapshot import FILES_SCHEMA, Snapshot
 from json2vec.enums import Suffix
-from json2vec.rank_files.certificate import Certificate, Proof
 from json2vec.rank_files.manifest import Manifest, Marker
-from json2vec.row_hash import ROW_HASH, row_hash
+from json2vec.reading.plan import Plan
+from json2vec.reading.row_hash import ROW_HASH, row_hash
+from json2vec.reading.snapshot import FILES_SCHEMA, Snapshot
+from json2vec.verify.certificate import Certificate, Proof
 
 ROOT = Path(j2v.__file__).parents[1]
 FROZEN = Path(__file__).parents[1] / "data" / "format-1"
@@ -93,7 +93,7 @@ MADE_UP = {"json2vec-dagster": "1.0", "lightning": "2.0", "numpy": "3.0", "polar
            "torch": "6.0"}
 importlib.metadata.version = lambda name: MADE_UP[name] if name in MADE_UP else real(name)
 platform.python_version = lambda: "3.12.0"
-from json2vec.predict import PredictJob, job_settings_digest
+from json2vec.predict.job import PredictJob, job_settings_digest
 print(json.dumps([job_settings_digest(PredictJob(**job)) for job in json.load(sys.stdin)]))
 """
 

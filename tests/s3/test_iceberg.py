@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from j2v_dagster.warehouse.base import Loaded, WarehouseError
-from j2v_dagster.warehouse.iceberg import IcebergWarehouse
-from json2vec.stores import open_store
+from j2v_dagster.warehouse.iceberg.warehouse import IcebergWarehouse
+from json2vec.storage.opening import open_store
 
 pytestmark = pytest.mark.slow
 SCHEMA = pa.schema([("id", pa.string()), ("p", pa.float32())])

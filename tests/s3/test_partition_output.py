@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from j2v_dagster import locks
-from j2v_dagster.attempts import PartitionOutput
-from j2v_dagster.clean import clean
-from j2v_dagster.locks import Lease, LeaseLost, PartitionBusy, partition_lock
+from j2v_dagster.attempts import locks
+from j2v_dagster.attempts.clean import clean
+from j2v_dagster.attempts.folder import PartitionOutput
+from j2v_dagster.attempts.locks import Lease, LeaseLost, PartitionBusy, partition_lock
 from json2vec.errors import StoreError
 
 pytestmark = pytest.mark.slow

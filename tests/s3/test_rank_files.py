@@ -6,22 +6,24 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import json2vec.s3 as s3_module
 import lightning.pytorch as lit
 import numpy as np
 import polars as pl
 import pytest
 
 import json2vec as j2v
-import json2vec.s3 as s3_module
-from json2vec.data.plan import Plan
-from json2vec.data.readers import read_rows
-from json2vec.data.snapshot import snapshot_files
 from json2vec.errors import IncompletePredictions, StoreError
-from json2vec.rank_files.files import RankFiles
 from json2vec.rank_files.layout import rank_schema
+from json2vec.rank_files.rank_writer import RankFiles
 from json2vec.rank_files.resume import resume
-from json2vec.s3 import S3Store
-from json2vec.stores import LocalStore, open_store, stored_sha256
+from json2vec.reading.plan import Plan
+from json2vec.reading.readers import read_rows
+from json2vec.reading.snapshot import snapshot_files
+from json2vec.storage.local import LocalStore
+from json2vec.storage.opening import open_store
+from json2vec.storage.s3 import S3Store
+from json2vec.storage.store import stored_sha256
 
 pytestmark = pytest.mark.slow
 

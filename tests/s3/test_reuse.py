@@ -10,11 +10,13 @@ import polars as pl
 import pytest
 
 import json2vec as j2v
-from json2vec.data.snapshot import snapshot_files
-from json2vec.predict import PredictJob, plan_job, run_job
+from json2vec.predict.job import PredictJob, plan_job
+from json2vec.predict.worker import run_job
 from json2vec.rank_files.commit import commit_predictions
 from json2vec.rank_files.manifest import Manifest
-from json2vec.stores import LocalStore, file_sha256, open_store
+from json2vec.reading.snapshot import snapshot_files
+from json2vec.storage.local import LocalStore, file_sha256
+from json2vec.storage.opening import open_store
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from json2vec.data.snapshot import check_unchanged, snapshot_files
 from json2vec.errors import SnapshotChanged, StoreError
-from json2vec.s3 import S3Store
-from json2vec.stores import open_store
+from json2vec.reading.snapshot import check_unchanged, snapshot_files
+from json2vec.storage.opening import open_store
+from json2vec.storage.s3 import S3Store
 
 pytestmark = pytest.mark.slow
 

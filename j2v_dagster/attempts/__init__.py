@@ -1,0 +1,1 @@
+"""The output folder: attempts, the sealed one, locks, cleaning up, estimates."""

@@ -1,0 +1,238 @@
+"""Attempt folders: each try at a partition has its own, and one pointer says which try counts.
+
+    OUTPUT/PARTITION/_inputs.json                  the snapshot that input_shards froze last
+    OUTPUT/PARTITION/attempts/ATTEMPT/job.json, rank-*.parquet, rank-*.json, logs/, _manifest.json
+    OUTPUT/PARTITION/attempts/ATTEMPT/_verified.json   the checks' verdict on this very manifest
+    OUTPUT/PARTITION/attempts/ATTEMPT/rank-*.segments.jsonl, _adopted.json    what is sealed, what came from elsewhere
+    OUTPUT/PARTITION/_current.json                 {"format": 1, "attempt": ..., "manifest_sha256": ...}
+    OUTPUT/PARTITION/_predict.lock, _load.lock     held by the run that predicts or loads (`j2v_dagster.attempts.locks`)
+
+OUTPUT is a local folder or ``s3://bucket/prefix``. The loader moves the pointer after the warehouse has committed, so
+the pointer never runs ahead of the table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from j2v_dagster.shards.partitions import partition_folder
+from json2vec.errors import IncompletePredictions, StoreError
+from json2vec.storage.local import LocalStore
+from json2vec.storage.opening import open_store
+from json2vec.storage.store import Store
+
+MANIFEST = "_manifest.json"
+VERIFIED = "_verified.json"
+CURRENT = "_current.json"
+JOB = "job.json"
+LAUNCHES = "_launches"
+"""Below OUTPUT: the jobs and logs of backfills in a single run."""
+SCRATCH_VARIABLE = "J2V_SCRATCH"
+
+
+def default_scratch() -> Path:
+    """The local folder for what an attempt in an object store keeps on this machine: ``J2V_SCRATCH``, else a folder of
+    this user's below the system's for temporary files."""
+    return Path(os.environ.get(SCRATCH_VARIABLE) or os.path.join(tempfile.gettempdir(), f"j2v-scratch-{os.getuid()}"))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at one partition.
+
+    Attributes:
+        name: sorts by time.
+        path: a folder on this machine for the job and the logs: the attempt's own, or, where that lies in an object
+            store, one in the scratch folder.
+        remote: the attempt's folder in an object store; None where it is local.
+    """
+
+    name: str
+    path: Path
+    remote: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """The attempt's folder."""
+        return self.remote or LocalStore(self.path)
+
+    @property
+    def uri(self) -> str:
+        return self.store.uri()
+
+    @property
+    def job_path(self) -> Path:
+        return self.path / JOB
+
+    @property
+    def log_folder(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def committed(self) -> bool:
+        return self.has(MANIFEST)
+
+    def has(self, name: str) -> bool:
+        """Whether a file of that name lies in the attempt's folder. Raises `StoreError` where nobody can tell."""
+        try:
+            self.store.stat(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def write_job(self, text: str) -> None:
+        """Put the job where the launcher reads it and, in an object store, beside the rank files: a store that takes
+        no writes is found out before any rank starts."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.job_path.write_text(text)
+        if self.remote is not None:
+            self.remote.write(JOB, text.encode())
+
+    def tidy(self) -> None:
+        """Once the ranks have ended, where the rank files lie in an object store: copy the logs there (a store that
+        refuses costs the copy only), and remove what killed ranks left in the scratch folder."""
+        if self.remote is None:
+            return
+        copy_logs(self.log_folder, self.remote)
+        for path in self.path.glob("j2v-rank-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class PartitionOutput:
+    """The output folder of one partition.
+
+    Attributes:
+        root: absolute, or an ``s3://`` URI.
+        partition: the key.
+        storage_options: for the object store's client.
+        scratch: local folder for jobs and logs of attempts in an object store; default: `default_scratch`.
+    """
+
+    root: Path | str
+    partition: str
+    storage_options: dict[str, Any] | None = None
+    scratch: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        output: str | os.PathLike[str],
+        partition: str,
+        template: str,
+        storage_options: dict[str, Any] | None = None,
+        scratch: str | os.PathLike[str] | None = None,
+    ) -> PartitionOutput:
+        folder, place = partition_folder(partition, template), Path(scratch) if scratch is not None else None
+        if "://" in os.fspath(output):
+            return cls(f"{os.fspath(output).rstrip('/')}/{folder}", partition, storage_options, place)
+        return cls(Path(output).expanduser().absolute() / folder, partition, None, place)
+
+    @property
+    def store(self) -> Store:
+        return open_store(self.root, self.storage_options)
+
+    def attempt(self, name: str) -> Attempt:
+        """The attempt of that name, whether it exists or not."""
+        if isinstance(self.root, Path):
+            return Attempt(name, self.root / "attempts" / name)
+        remote = open_store(f"{self.root}/attempts/{name}", self.storage_options)
+        return Attempt(name, (self.scratch or default_scratch()) / name, remote)
+
+    def create(self, run_id: str) -> Attempt:
+        """A new attempt of a Dagster run: its name sorts by time and holds the run's first eight characters."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        attempt = self.attempt(f"{stamp}-{run_id[:8]}-{secrets.token_hex(2)}")
+        attempt.path.mkdir(parents=True)
+        return attempt
+
+    def attempts(self) -> list[Attempt]:
+        """All attempts, oldest first."""
+        return [self.attempt(name) for name in self.store.folders("attempts")]
+
+    def committed(self, run_id: str) -> Attempt:
+        """The attempt that a step of ``run_id`` works on: the newest committed one of this run; failing that (a step
+        that is run on its own, or again), the newest committed one at all.
+
+        Raises:
+            json2vec.errors.IncompletePredictions: there is none.
+        """
+        attempts = self.attempts()[::-1]
+        ours = [attempt for attempt in attempts if is_of_run(attempt.name, run_id)]
+        for attempt in (*ours, *attempts):
+            if attempt.committed:
+                return attempt
+        raise IncompletePredictions(
+            f"partition {self.partition!r} has no complete attempt below {self.root}. "
+            "Remedy: materialize prediction_rank_files of this partition"
+        )
+
+    def resumable(self) -> list[Attempt]:
+        """The attempts whose sealed segments a new one may adopt, the newest first: those after the last checked one.
+
+        What was checked is either loaded, and predicting it again is meant, or was refused, and nothing of it, nor of
+        what it adopted, may come back. What was committed and not checked is left of a run that was ended in between.
+        """
+        found: list[Attempt] = []
+        for attempt in reversed(self.attempts()):
+            if attempt.committed and attempt.has(VERIFIED):
+                break
+            found.append(attempt)
+        return found
+
+    def current(self) -> dict[str, Any] | None:
+        """The content of ``_current.json``, or None."""
+        try:
+            return json.loads(self.store.read(CURRENT))
+        except FileNotFoundError:
+            return None
+
+    def current_version(self) -> str | None:
+        """The version of ``_current.json``, to be given to `publish`; None where there is none."""
+        try:
+            return self.store.stat(CURRENT).version
+        except FileNotFoundError:
+            return None
+
+    def publish(self, attempt: Attempt, manifest_sha256: str, *, over: str | None = "") -> None:
+        """Point ``_current.json`` to ``attempt``, atomically.
+
+        Args:
+            over: the pointer's version before the load (None: there was no pointer): written over this one only. The
+                empty text writes over any.
+
+        Raises:
+            json2vec.errors.StoreError: the pointer has moved since.
+        """
+        content = {"format": 1, "attempt": attempt.name, "manifest_sha256": manifest_sha256}
+        data = json.dumps(content, sort_keys=True).encode()
+        try:
+            self.store.write(CURRENT, data, if_absent=over is None, if_version=over or None)
+        except FileExistsError as exc:
+            raise StoreError(
+                f"{self.store.uri(CURRENT)} was moved by another run while attempt {attempt.name} was being loaded, so "
+                "that the table may hold either's rows. Remedy: materialize the predictions of this partition again"
+            ) from exc
+
+
+def copy_logs(folder: Path, store: Store) -> None:
+    """Copy the logs in a local folder to ``logs/`` of a store, as far as it takes them."""
+    for path in sorted(folder.glob("*.log")):
+        with contextlib.suppress(StoreError):
+            store.write(f"logs/{path.name}", path.read_bytes())
+
+
+def is_of_run(name: str, run_id: str) -> bool:
+    """Whether the attempt of that name was made by this Dagster run."""
+    return name.split("-")[1:2] == [run_id[:8]]
+
+

@@ -1,0 +1,1 @@
+"""What happens to a partition: freeze, predict, verify, load; and what of it is shown."""

@@ -1,0 +1,106 @@
+"""A pipeline's options, resolved and checked, and what every step asks of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from j2v_dagster.attempts.estimate import Settings, estimate
+from j2v_dagster.attempts.folder import PartitionOutput, default_scratch
+from j2v_dagster.launchers.base import Launcher
+from j2v_dagster.shards.partitions import output_template
+from j2v_dagster.shards.source import ShardSource, shown_listing
+from j2v_dagster.steps.contract import ContractOptions
+from j2v_dagster.translator import PredictionTranslator, Role
+from j2v_dagster.warehouse.base import Warehouse
+from j2v_dagster.warehouse.columns import ColumnPath
+from json2vec.errors import CheckpointError
+from json2vec.reading.snapshot import Snapshot
+from json2vec.storage.local import file_sha256
+from json2vec.storage.opening import fetch
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline's options, resolved and checked; `build_prediction_pipeline` documents each."""
+
+    name: str
+    source: ShardSource
+    partitions_def: dg.PartitionsDefinition
+    checkpoint: str
+    output: str
+    warehouse: Warehouse
+    table: str
+    columns: Mapping[str, ColumnPath]
+    partition_column: str
+    ranks: int
+    rank_timeout_s: float
+    min_free_bytes: int
+    replay_sample: int
+    require: tuple[str, ...]
+    launcher: Launcher
+    translator: PredictionTranslator
+    resume: bool = True
+    scratch: str | None = None
+    contract: ContractOptions = field(default_factory=ContractOptions)
+    incremental: bool = False
+    sample_rows: int = 5
+    job: dict[str, Any] = field(default_factory=dict)
+
+    def key(self, role: Role) -> dg.AssetKey:
+        return self.translator.key(self.name, role)
+
+    def output_of(self, partition: str) -> PartitionOutput:
+        options = self.source.storage_options
+        return PartitionOutput.of(self.output, partition, output_template(self.source.folder), options, self.scratch)
+
+    def shows(self, partition: str) -> str | None:
+        """The listing digest of the shards that the table shows of a partition, None where there is none."""
+        return shown_listing(self.output_of(partition).store)
+
+    def estimate_line(self, snapshots: Sequence[Snapshot], checkpoint_sha256: str | None) -> str:
+        """What predicting ``snapshots`` with one start of the ranks will take, for the log."""
+        settings = Settings(
+            checkpoint_sha256=checkpoint_sha256,
+            world_size=self.ranks,
+            **{name: self.job[name] for name in ("accelerator", "precision", "batch_size", "threads")},
+        )
+        return estimate(
+            snapshots, self.output, settings=settings, folder=output_template(self.source.folder), one_start=True,
+            storage_options=self.source.storage_options,
+        ).summary()  # fmt: skip
+
+    def local_checkpoint(self) -> Path:
+        """The checkpoint on this machine; one in an object store is copied once a version.
+
+        Raises:
+            json2vec.errors.CheckpointError: there is none.
+        """
+        try:
+            return fetch(self.checkpoint, Path(self.scratch or default_scratch()), self.source.storage_options)
+        except FileNotFoundError as exc:
+            raise CheckpointError(
+                f"cannot read checkpoint {self.checkpoint}: it does not exist. Remedy: train and save the model, or "
+                "correct the path"
+            ) from exc
+
+
+def checkpoint_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 (hex) of a checkpoint file, read without torch.
+
+    Raises:
+        json2vec.errors.CheckpointError: it is missing, empty or cannot be read.
+    """
+    try:
+        if os.path.getsize(path) == 0:
+            raise CheckpointError(f"checkpoint {path} is empty. Remedy: save the model again")
+        return file_sha256(path)
+    except OSError as exc:
+        raise CheckpointError(
+            f"cannot read checkpoint {path}: {exc.strerror}. Remedy: train and save the model, or correct the path"
+        ) from exc

@@ -1,0 +1,93 @@
+"""Predict several partitions with one start of the ranks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from j2v_dagster.attempts.folder import LAUNCHES, Attempt, default_scratch
+from j2v_dagster.shards.source import read_inputs
+from j2v_dagster.steps.pipeline import Pipeline, checkpoint_sha256
+from j2v_dagster.steps.predict import Prepared, commit, committed, launch_ranks, prepare
+from j2v_dagster.steps.result import Result
+from j2v_dagster.steps.watch import Launch, RanksFailed
+from json2vec.errors import CheckpointError, Json2VecError
+from json2vec.storage.opening import open_store
+
+if TYPE_CHECKING:
+    from json2vec.rank_files.manifest import Manifest
+
+
+def predict_many(
+    pipeline: Pipeline, partitions: Sequence[str], run_id: str, log: logging.Logger
+) -> Iterator[tuple[str, Result | Exception]]:
+    """Predict several partitions with one start of the ranks.
+
+    Yields:
+        each partition, in order, with its result or with the error that befell it alone.
+    """
+    from json2vec.predict.job import PredictJobs
+
+    _log_estimate(pipeline, partitions, log)
+    with ExitStack() as locks:
+        ready: dict[str, Prepared | Exception] = {}
+        for partition in partitions:
+            try:
+                ready[partition] = locks.enter_context(prepare(pipeline, partition, run_id, log, alone=False))
+            except (Json2VecError, OSError) as exc:
+                ready[partition] = exc
+        some = {one.attempt.name: one for one in ready.values() if isinstance(one, Prepared)}
+        launch, trouble = _launch_of(pipeline, run_id, list(some.values())), ""
+        manifests: dict[str, Manifest] = {}
+
+        def over(attempt: Attempt) -> None:
+            one = some.pop(attempt.name)
+            try:
+                manifests[one.partition] = commit(one)
+            except Exception as exc:  # of this partition; the ranks are at work on the others
+                ready[one.partition] = RanksFailed(f"{exc}{trouble}") if trouble else exc
+
+        if some:
+            launch.folder.mkdir(parents=True, exist_ok=True)
+            launch.job_path.write_text(PredictJobs(jobs=[one.job for one in some.values()]).model_dump_json())
+            log.info(f"{len(some)} partitions in one start of {pipeline.ranks} ranks; logs: {launch.log_folder}")
+            try:
+                launch_ranks(pipeline, launch, log, over)
+            except Json2VecError as exc:  # a partition whose ranks had all ended before is whole all the same
+                log.error(str(exc))
+                trouble = f" (the ranks failed: {exc})"
+        # All manifests first: whoever reads them need not wait for what the UI shows of them.
+        for one in list(some.values()):
+            over(one.attempt)
+        for partition, one in ready.items():
+            if isinstance(one, Exception):
+                yield partition, one
+                continue
+            try:
+                yield partition, committed(pipeline, one, manifests[partition], launch)
+            except (Json2VecError, OSError) as exc:
+                yield partition, exc
+
+
+def _log_estimate(pipeline: Pipeline, partitions: Sequence[str], log: logging.Logger) -> None:
+    """The run's first line: all partitions together, those left out that have no snapshot."""
+    snapshots, asset = [], pipeline.key("input_shards").to_user_string()
+    for partition in partitions:
+        with suppress(Json2VecError):  # said when the partition's turn comes
+            snapshots.append(read_inputs(pipeline.output_of(partition).store, partition=partition, asset=asset))
+    with suppress(CheckpointError):
+        log.info(pipeline.estimate_line(snapshots, checkpoint_sha256(pipeline.local_checkpoint())))
+
+
+def _launch_of(pipeline: Pipeline, run_id: str, several: Sequence[Prepared]) -> Launch:
+    """One start for several partitions. Its job and logs lie in `LAUNCHES` of the output, or of the scratch folder
+    where that is an object store, in a folder of its own: a retry must not read the lines of the try before."""
+    name = f"{run_id}-{several[0].attempt.name}" if several else run_id
+    store = open_store(f"{pipeline.output}/{LAUNCHES}/{name}", pipeline.source.storage_options)
+    attempts = tuple(one.attempt for one in several)
+    if (local := store.local_path()) is not None:
+        return Launch(local, attempts)
+    return Launch(Path(pipeline.scratch or default_scratch()) / LAUNCHES / name, attempts, store)

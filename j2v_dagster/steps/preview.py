@@ -1,0 +1,76 @@
+"""A look at the rows on their way into the table: a few of them, and how the predicted labels are distributed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+
+from j2v_dagster.steps.result import table_metadata
+from j2v_dagster.warehouse.columns import ColumnPath
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
+MAX_LABELS = 1_000
+"""A column with more different values than this is no label."""
+
+SHOWN_LABELS = 20
+_MAX_TEXT = 80
+
+
+class Shown:
+    """Watches batches pass.
+
+    Args:
+        columns: of the table; labels are the texts and truth values among those that come from ``predictions``.
+        rows: how many rows to keep.
+    """
+
+    def __init__(self, columns: Mapping[str, ColumnPath], schema: pa.Schema, rows: int) -> None:
+        self._wanted = rows
+        self._sample: list[dict[str, Any]] = []
+        self._counts: dict[str, Counter[str]] = {
+            one.name: Counter()
+            for one in schema
+            if columns[one.name].root == "predictions"
+            and (pa.types.is_string(one.type) or pa.types.is_large_string(one.type) or pa.types.is_boolean(one.type))
+        }
+
+    def watch(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same batches."""
+        for batch in batches:
+            if len(self._sample) < self._wanted:
+                self._sample += batch.slice(0, self._wanted - len(self._sample)).to_pylist()
+            for name in list(self._counts):
+                for found in pc.value_counts(batch.column(name)):
+                    self._counts[name][str(found["values"])] += found["counts"].as_py()
+                if len(self._counts[name]) > MAX_LABELS:
+                    del self._counts[name]
+            yield batch
+
+    def metadata(self) -> dict[str, Any]:
+        """``sample_rows``, and ``distribution COLUMN`` of each column of labels, the most frequent first."""
+        found: dict[str, Any] = {}
+        if self._sample:
+            records = [{name: _short(value) for name, value in row.items()} for row in self._sample]
+            found["sample_rows"] = table_metadata(records)
+        for name, counts in self._counts.items():
+            total = counts.total()
+            rows = [
+                {"label": _short(label), "rows": count, "share": round(count / total, 4)}
+                for label, count in counts.most_common(SHOWN_LABELS)
+            ]
+            if len(counts) > SHOWN_LABELS:
+                left = total - sum(row["rows"] for row in rows)
+                rows.append({"label": f"({len(counts) - SHOWN_LABELS} more)", "rows": left,
+                             "share": round(left / total, 4)})  # fmt: skip
+            if rows:
+                found[f"distribution {name}"] = table_metadata(rows)
+        return found
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}..."

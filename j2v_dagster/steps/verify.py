@@ -1,0 +1,59 @@
+"""Verify an attempt once, keep the verdict, give each check its findings."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from j2v_dagster.attempts.sealed import write_verdict
+from j2v_dagster.checks import check_results, incomplete_results, rejected_result
+from j2v_dagster.steps.pipeline import Pipeline, checkpoint_sha256
+from json2vec.errors import IncompletePredictions
+
+if TYPE_CHECKING:
+    from json2vec.model.model import Model
+
+
+def verify(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger) -> list[dg.AssetCheckResult]:
+    """Verify the attempt once, keep the verdict, give each check its findings."""
+    from json2vec.verify.verify import verify_predictions
+
+    asset = pipeline.key("prediction_rank_files")
+    attempt = pipeline.output_of(partition).committed(run_id)
+    try:
+        report = verify_predictions(
+            attempt.store,
+            inputs=pipeline.source.uri(partition),
+            model=_model(pipeline) if {"schema", "values", "replay"} & set(pipeline.require) else None,
+            require=pipeline.require,
+            sample=pipeline.replay_sample,
+            storage_options=pipeline.source.storage_options,
+            trusted_modules=pipeline.job["trusted_modules"],
+        )
+    except IncompletePredictions as exc:
+        results = list(incomplete_results(str(exc), asset=asset))
+    else:
+        log.info(report.summary())
+        results = list(check_results(report, asset=asset, require=pipeline.require))
+    verdicts = {str(result.check_name): result.passed for result in results}
+    write_verdict(attempt, passed=all(verdicts.values()), checks=verdicts)
+    drift = pipeline.contract.drift_result(
+        pipeline.local_checkpoint(), attempt.store, pipeline.source.store(partition), pipeline.job, asset=asset
+    )
+    return [*results, rejected_result(attempt.store, asset=asset), drift]
+
+
+def _model(pipeline: Pipeline) -> Model:
+    local = pipeline.local_checkpoint()
+    return _load_model(str(local), checkpoint_sha256(local), tuple(pipeline.job["trusted_modules"]))
+
+
+@lru_cache(maxsize=1)
+def _load_model(path: str, sha256: str, trusted_modules: tuple[str, ...]) -> Model:
+    """The checkpoint's model, loaded once for all partitions of a run."""
+    from json2vec.model.model import Model
+
+    return Model.load(path, trusted_modules=trusted_modules)

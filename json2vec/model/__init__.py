@@ -1,0 +1,1 @@
+"""The model: its modules, its predictions, its checkpoint."""

@@ -1,0 +1,1 @@
+"""What training data looked like, counted and kept in the checkpoint."""

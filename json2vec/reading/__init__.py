@@ -1,0 +1,1 @@
+"""Files to identified rows: snapshot, plan, formats, readers, the row hash and `RowBatch`. No torch here."""

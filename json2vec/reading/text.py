@@ -1,0 +1,275 @@
+"""NDJSON and CSV: formats in which nothing but the text itself says where rows begin and which type a value has.
+
+NDJSON: a row is a line that is not blank. Texts that look like times stay text.
+CSV: a row is a record after the header; empty lines are no rows. An unquoted empty field is null; every other text is
+itself (``NA`` too). A column is int64, double or bool where all its values are, without leading zeros and with
+at most 15 digits for a double without a point; else text. ``input_schema=`` says otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv as pacsv
+import pyarrow.json as pajson
+
+from json2vec.errors import ReadError
+from json2vec.reading.conform import Unifier, text_type
+from json2vec.reading.file_slices import BadRow, Piece
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
+BLOCK_BYTES = 4 << 20
+_RAW_CHARACTERS = 100_000  # of a bad row's text that are kept
+_NO_TEXT = "is empty (0 bytes). Remedy: write it again, or leave it out with match= or paths="
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    """The file in blocks of about `BLOCK_BYTES` that end with a line."""
+    parts: list[bytes] = []
+    first = True
+    while data := file.read(BLOCK_BYTES):
+        if first:
+            data, first = data.removeprefix(b"\xef\xbb\xbf"), False
+        cut = data.rfind(b"\n") + 1
+        if cut == 0:
+            parts.append(data)
+            continue
+        yield b"".join([*parts, data[:cut]])
+        parts = [data[cut:]] if cut < len(data) else []
+    if parts:
+        yield b"".join(parts)
+
+
+class _Lines:
+    """The lines of a block that are not blank."""
+
+    def __init__(self, block: bytes) -> None:
+        self.block = block
+        codes = np.frombuffer(block, np.uint8)
+        stops = np.flatnonzero(codes == ord("\n"))
+        if not len(stops) or stops[-1] != len(block) - 1:
+            stops = np.append(stops, len(block))
+        starts = np.concatenate([[0], stops[:-1] + 1])
+        keep = stops > starts
+        first = codes[np.minimum(starts, len(codes) - 1)]
+        null = first == ord("n")  # Arrow reads the line ``null`` as a row of nulls; it is no object
+        for i in np.flatnonzero(keep & np.isin(first, list(b" \t\r\v\f"))).tolist():
+            stripped = block[starts[i] : stops[i]].strip()
+            keep[i], null[i] = bool(stripped), stripped.startswith(b"n")
+        self.starts, self.stops, self.null = starts[keep], stops[keep], null[keep]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def one(self, i: int) -> bytes:
+        return self.block[self.starts[i] : self.stops[i]]
+
+    def text(self, a: int, b: int) -> bytes:
+        return self.block[self.starts[a] : self.stops[b - 1]] if a < b else b""
+
+
+def _parse(data: bytes, schema: pa.Schema | None) -> pa.RecordBatch:
+    # One Arrow block for all, so that no line straddles two; a line break inside a value is no line break to us.
+    table = pajson.read_json(
+        pa.BufferReader(data),
+        read_options=pajson.ReadOptions(use_threads=False, block_size=len(data) + 1),
+        parse_options=pajson.ParseOptions(
+            explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"
+        ),
+    )
+    if not table.num_columns:
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * table.num_rows, pa.struct([])))
+    return table.combine_chunks().to_batches()[0]
+
+
+def _parse_lines(lines: _Lines, a: int, b: int, schema: pa.Schema | None) -> pa.RecordBatch:
+    """Rows a..b-1. Raises ValueError (pa.ArrowInvalid is one) where they are not one JSON object each."""
+    if lines.null[a:b].any():
+        raise ValueError("the line is null; expected a JSON object")
+    batch = _parse(lines.text(a, b), schema)
+    if batch.num_rows != b - a:
+        raise ValueError(f"{b - a} lines hold {batch.num_rows} JSON objects; expected one a line")
+    return batch
+
+
+def _bad_lines(lines: _Lines, a: int, b: int, schema: pa.Schema | None, *, alone: bool = False) -> dict[int, str]:
+    """The lines of a..b-1 that do not parse by themselves, with the reason. ``alone``: test each line by itself."""
+    if not alone or b - a == 1:
+        try:
+            _parse_lines(lines, a, b, schema)
+            return {}
+        except (ValueError, pa.ArrowException) as exc:
+            if b - a == 1:
+                return {a: re.sub(r"\.? in row 0$", "", str(exc))}
+    middle = (a + b) // 2
+    return _bad_lines(lines, a, middle, schema, alone=alone) | _bad_lines(lines, middle, b, schema, alone=alone)
+
+
+def count_ndjson(file: IO[bytes], where: str, infer: bool) -> tuple[int, pa.Schema | None]:
+    """Rows, and with ``infer`` the schema that unites all blocks. Malformed lines count as rows and say no type."""
+    rows, unifier, empty = 0, Unifier(), True
+    for block in _blocks(file):
+        empty = False
+        lines = _Lines(block)
+        if infer and len(lines):
+            unifier.add(_infer_lines(lines, where, rows), f"{where}, rows {rows} to {rows + len(lines) - 1}")
+        rows += len(lines)
+    if empty:
+        raise ReadError(f"{where} {_NO_TEXT}")
+    return rows, unifier.schema if infer else None
+
+
+def _infer_lines(lines: _Lines, where: str, first: int) -> pa.Schema:
+    n = len(lines)
+    try:
+        batch = _parse_lines(lines, 0, n, None)
+    except (ValueError, pa.ArrowException) as exc:
+        bad = _bad_lines(lines, 0, n, None, alone=True)
+        good = [i for i in range(n) if i not in bad]
+        if not good and first == 0:
+            raise ReadError(
+                f"{where}: cannot be read as NDJSON: none of its first {n} lines is a JSON object (line 1: {bad[0]}). "
+                "Remedy: write one JSON object a line, without an enclosing array"
+            ) from exc
+        if not good:
+            return pa.schema([])
+        try:
+            batch = _parse(b"\n".join(lines.one(i) for i in good), None)
+        except pa.ArrowException as clash:
+            found = re.search(r"Column\((.*)\) changed (from .* to .*) in row (\d+)", str(clash))
+            at = None
+            if found:
+                at = f"row {first + good[int(found[3])]}: column {found[1].lstrip('/')!r} changed {found[2]}"
+            raise ReadError(
+                f"{where}: {at or clash}. Remedy: write the column with one type, or say input_schema= (and "
+                "on_bad_row='quarantine' to set the rows aside that do not fit it)"
+            ) from clash
+    return pa.schema([pa.field(f.name, text_type(f.type)) for f in batch.schema])
+
+
+def read_ndjson(file: IO[bytes], where: str, start: int, stop: int, schema: pa.Schema) -> Iterator[Piece]:
+    """The rows start..stop-1, parsed straight to ``schema``; lines that do not fit come as bad rows."""
+    at = 0
+    for block in _blocks(file):
+        lines = _Lines(block)
+        a, b = max(0, start - at), min(len(lines), stop - at)
+        if a < b:
+            yield _read_lines(lines, a, b, schema, at)
+        at += len(lines)
+        if at >= stop:
+            return
+
+
+def _read_lines(lines: _Lines, a: int, b: int, schema: pa.Schema, at: int) -> Piece:
+    try:
+        return Piece.of(_parse_lines(lines, a, b, schema), at + a)
+    except (ValueError, pa.ArrowException):
+        bad = _bad_lines(lines, a, b, schema)
+    good = [i for i in range(a, b) if i not in bad]
+    batch = _parse(b"\n".join(lines.one(i) for i in good), schema) if good else pa.RecordBatch.from_pylist([], schema)
+    raw = [
+        BadRow(at + i, reason, lines.one(i).decode("utf-8", "replace")[:_RAW_CHARACTERS]) for i, reason in bad.items()
+    ]
+    return Piece(batch, np.array(good, np.int64) + at, tuple(raw))
+
+
+def _csv_texts(file: IO[bytes], where: str) -> Iterator[pa.RecordBatch]:
+    """The records with every column as text; the first batch may have no rows but has the columns."""
+    read = pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
+    file.seek(0, 2)
+    if file.tell() == 0:
+        raise ReadError(f"{where} {_NO_TEXT}")
+    file.seek(0)
+    names = _csv_header(file, where)
+    file.seek(0)
+    convert = pacsv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )  # fmt: skip
+    reader: Any = pacsv.open_csv(file, read, pacsv.ParseOptions(newlines_in_values=True), convert)
+    yield pa.RecordBatch.from_pylist([], reader.schema)
+    yield from reader
+
+
+def _csv_header(file: IO[bytes], where: str) -> list[str]:
+    """Column names; read apart, as Arrow would guess types first and fail on the first block's."""
+    import csv
+    import io
+
+    records = csv.reader(io.TextIOWrapper(_Unclosed(file), "utf-8-sig", newline=""))  # type: ignore[arg-type]
+    names = next((record for record in records if record), [])
+    if len(set(names)) < len(names):
+        raise ReadError(f"{where}: column names {names} occur more than once. Remedy: name each column once")
+    return names
+
+
+class _Unclosed:
+    """A file that a wrapper may not close."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.closed = False
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def count_csv(file: IO[bytes], where: str, infer: bool) -> tuple[int, pa.Schema | None]:
+    """Records after the header, and with ``infer`` the schema that all of them fit."""
+    rows, unifier = 0, Unifier(text=True)
+    for batch in _csv_texts(file, where):
+        if infer:
+            types = [_csv_type(column) for column in batch.columns]
+            unifier.add(pa.schema(list(zip(batch.schema.names, types, strict=True))), where)
+        rows += batch.num_rows
+    return rows, unifier.schema if infer else None
+
+
+def _csv_type(column: pa.Array) -> pa.DataType:
+    if column.null_count == len(column):
+        return pa.null()
+    identifier = pc.any(pc.match_substring_regex(column, r"^[-+]?(0[0-9]|[0-9]{16})")).as_py()
+    kinds = [pa.int64(), pa.float64(), pa.bool_()]
+    if identifier:  # 007 is no 7, and 16 digits and more would lose some as a double
+        leading = pc.any(pc.match_substring_regex(column, r"^[-+]?0[0-9]")).as_py()
+        kinds = [] if leading else [pa.int64()]
+    for kind in kinds:
+        try:
+            column.cast(kind)
+            return kind
+        except pa.ArrowInvalid:
+            continue
+    return pa.string()
+
+
+def read_csv(file: IO[bytes], where: str, start: int, stop: int, schema: pa.Schema) -> Iterator[Piece]:
+    """The records start..stop-1, as text."""
+    at = 0
+    for batch in _csv_texts(file, where):
+        a, b = max(0, start - at), min(batch.num_rows, stop - at)
+        if a < b:
+            yield Piece.of(batch.slice(a, b - a), at + a)
+        at += batch.num_rows
+        if at >= stop:
+            return

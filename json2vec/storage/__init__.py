@@ -1,0 +1,1 @@
+"""Where bytes lie: the `Store` protocol, local folders, S3, and `open_store`, which picks one."""

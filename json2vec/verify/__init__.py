@@ -1,0 +1,1 @@
+"""Is a folder of rank files complete and right: findings, certificates, explanations."""

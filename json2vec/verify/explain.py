@@ -1,0 +1,310 @@
+"""One row's story: its source, who wrote its prediction where, and what the model says of it now."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from json2vec.errors import Json2VecError, VerificationFailed
+from json2vec.processors import resolve
+from json2vec.rank_files.manifest import Manifest, RankedFile, read_manifest
+from json2vec.rank_files.reader import read_snapshot
+from json2vec.reading.readers import read_rows
+from json2vec.reading.row_batch import RowBatch
+from json2vec.reading.snapshot import Snapshot
+from json2vec.storage.opening import open_store
+from json2vec.storage.store import Store
+from json2vec.verify.certificate import RowName
+from json2vec.verify.input_checks import unequal_rows
+from json2vec.verify.row_json import row_to_json
+from json2vec.verify.tolerance import TOLERANCE, far
+
+if TYPE_CHECKING:
+    from json2vec.model.model import Model
+
+_MAX_VALUES = 6
+
+
+@dataclass
+class Explanation:
+    """What `explain` found. ``ok`` is False where the row is missing, there twice, or differs from source or replay."""
+
+    title: str
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    inputs: list[tuple[str, str, str, bool]] = field(default_factory=list)
+    predictions: list[tuple[str, str, str, bool]] = field(default_factory=list)
+    ok: bool = True
+
+    def text(self) -> str:
+        """For a terminal: facts, then a table of source and stored inputs, then one of stored and replayed values."""
+        width = max(len(name) for name, _ in self.facts)
+        lines = [self.title, *(f"  {name:<{width}}  {value}" for name, value in self.facts)]
+        for heading, left, right, rows in (
+            ("inputs", "source now", "stored", self.inputs),
+            ("prediction", "stored", "predicted again", self.predictions),
+        ):
+            if rows:
+                lines += ["", *_table((heading, left, right), rows)]
+        return "\n".join(lines)
+
+    def wrong(self, name: str, value: str) -> None:
+        self.ok = False
+        self.facts.append((name, f"WRONG: {value}"))
+
+
+def explain(
+    path: str | os.PathLike[str],
+    row: RowName,
+    *,
+    inputs: Any = None,
+    model: Model | str | os.PathLike[str] | None = None,
+    preprocessor: Any = None,
+    postprocessor: Callable[..., Any] | None = None,
+    trusted_modules: Iterable[str] = (),
+    storage_options: dict[str, Any] | None = None,
+) -> Explanation:
+    """Tell where a row of the input went.
+
+    Args:
+        row: input file, row and part.
+        inputs, model, preprocessor, postprocessor, trusted_modules, storage_options: as `verify_predictions`.
+
+    Raises:
+        IncompletePredictions: the folder has no manifest.
+        VerificationFailed: the snapshot has no such file or row.
+    """
+    store = open_store(path, storage_options)
+    manifest = read_manifest(store)
+    snapshot = read_snapshot(store, manifest)
+    plan_row = _plan_row(snapshot, row)
+    story = Explanation(f"{row} (plan row {plan_row} of {snapshot.rows}) in {store.uri()}")
+    story.facts += [
+        ("attempt", f"{manifest.attempt}, committed {manifest.created:%Y-%m-%d %H:%M:%S} UTC"),
+        ("model", manifest.model),
+        ("settings", ", ".join(f"{key}={value}" for key, value in manifest.settings.items() if value is not None)),
+    ]
+    stored = _find(store, manifest, plan_row, row, story)
+    source = _source(snapshot, inputs, storage_options, story)
+    if stored is None or source is None:
+        _show_alone(source, snapshot, stored, plan_row, story)
+        return story
+    try:
+        again = _read_one(snapshot, source, plan_row, None, check=inputs is None)
+        _compare_inputs(again, stored, story)
+        if model is None:
+            story.facts.append(("replay", "not done: no model was given; pass --model"))
+            _show_stored(stored, story)
+        else:
+            processors = _processors(manifest, preprocessor, postprocessor, trusted_modules)
+            _replay(stored, snapshot, source, plan_row, row, model, manifest, processors, trusted_modules,
+                    inputs is None, story)  # fmt: skip
+    except (Json2VecError, OSError, pa.ArrowException) as exc:
+        story.wrong("source", str(exc))
+        _show_stored(stored, story)
+    return story
+
+
+def _plan_row(snapshot: Snapshot, row: RowName) -> int:
+    paths = snapshot.files["path"].to_pylist()
+    if row.file not in paths:
+        raise VerificationFailed(
+            f"{row.file!r} is none of the snapshot's {len(paths)} files below {snapshot.root}; the first are "
+            f"{paths[:3]}. Remedy: name the file relative to that root"
+        )
+    file = paths.index(row.file)
+    rows = int(snapshot.starts[file + 1] - snapshot.starts[file])
+    if not 0 <= row.row < rows:
+        raise VerificationFailed(f"{row.file} has {rows} rows, counted from 0; row {row.row} is not among them")
+    return int(snapshot.starts[file]) + row.row
+
+
+def _find(store: Store, manifest: Manifest, plan_row: int, row: RowName, story: Explanation) -> pa.RecordBatch | None:
+    """The stored row, a batch of one; notes which file, segment and rank it is in, or what became of it instead."""
+    responsible = [file for file in manifest.files if any(a <= plan_row < b for a, b in file.spans)]
+    for file in responsible:
+        story.facts.append(("accounted for by", _who(file, manifest)))
+    if not responsible:
+        story.wrong("accounted for by", "no file of the manifest")
+    found: list[tuple[RankedFile, int, pa.RecordBatch]] = []
+    for file in sorted(manifest.files, key=lambda one: one not in responsible):
+        if found and file not in responsible:
+            break
+        try:
+            found += [(file, at, batch) for at, batch in _matches(store, file, row, "source")]
+        except (OSError, ValueError, pa.ArrowException) as exc:
+            story.wrong("file", f"{file.path} cannot be read: {exc}")
+    if len(found) > 1:
+        story.wrong("there twice", ", ".join(f"{file.path} position {at}" for file, at, _ in found))
+    if found:
+        file, at, batch = found[0]
+        where = f"{store.uri(file.path)}, position {at} of {file.rows}"
+        if file not in responsible:
+            story.wrong("found in", f"{where}, which does not account for it")
+        else:
+            story.facts.append(("found in", where))
+        return batch
+    for file in manifest.rejected:
+        for _, batch in _matches(store, file, row, None):
+            reason, raw = batch.column("reason")[0].as_py(), batch.column("raw")[0].as_py()
+            story.facts.append(("rejected", f"{reason} ({file.path}, rank {file.rank})"))
+            if raw is not None:
+                story.facts.append(("its text", raw[:500]))
+            return None
+    story.wrong("prediction", "MISSING: the row is neither predicted nor rejected; do not load this folder")
+    return None
+
+
+def _who(file: RankedFile, manifest: Manifest) -> str:
+    adopted = "" if file.attempt == manifest.attempt else ", adopted by this attempt"
+    return f"{file.path}: rank {file.rank}, segment {file.segment} of attempt {file.attempt}{adopted}"
+
+
+def _matches(store: Store, file: RankedFile, row: RowName, column: str | None) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Positions and one-row batches of a file that name ``row``."""
+    with store.open(file.path) as handle:
+        at = 0
+        for batch in pq.ParquetFile(handle).iter_batches(65_536):
+            names = batch if column is None else pa.RecordBatch.from_struct_array(batch.column(column))
+            hits = names.column("row").to_numpy() == row.row
+            if column is not None:
+                hits &= names.column("part").to_numpy() == row.part
+            for index in np.flatnonzero(hits):
+                if names.column("file")[int(index)].as_py() == row.file:
+                    yield at + int(index), batch.slice(int(index), 1)
+            at += batch.num_rows
+
+
+def _source(snapshot: Snapshot, inputs: Any, options: dict[str, Any] | None, story: Explanation) -> Any:
+    if inputs is not None and not isinstance(inputs, str | os.PathLike):
+        from json2vec.reading.snapshot import frame_table
+
+        return frame_table(inputs)
+    if snapshot.root.startswith("frame:"):
+        story.facts.append(("source", "a frame, which is not stored; pass inputs=frame"))
+        return None
+    return open_store(snapshot.root if inputs is None else inputs, options)
+
+
+def _read_one(snapshot: Snapshot, source: Any, plan_row: int, preprocessor: Any, *, check: bool) -> RowBatch:
+    ranges = ((plan_row, plan_row + 1),)
+    batches = read_rows(snapshot, source, ranges, batch_size=1 << 20, preprocessor=preprocessor,
+                        on_bad_row="quarantine", check=check)  # fmt: skip
+    return next(iter(batches))
+
+
+def _compare_inputs(again: RowBatch, stored: pa.RecordBatch, story: Explanation) -> None:
+    if not len(again):
+        story.wrong("source", "the row cannot be read from its file any more")
+        return
+    now, then = (source[0]["hash"].as_py() for source in (again.source, stored.column("source")))
+    if now == then:
+        story.facts.append(("row hash", f"{then:016x}, as the source has it"))
+    else:
+        story.wrong("row hash", f"stored {then:016x}, the source row now has {now:016x}")
+    kept = stored.column("inputs") if "inputs" in stored.schema.names else None
+    for one in again.inputs.schema:
+        here = again.inputs.column(one.name)
+        if kept is None or kept.type.get_field_index(one.name) < 0:
+            story.inputs.append((one.name, _shown(here[0]), "(not kept)", True))
+            continue
+        there = kept.field(one.name)
+        unequal = unequal_rows(there, here)
+        same = unequal is None or not unequal.any()
+        story.ok &= same
+        story.inputs.append((one.name, _shown(here[0]), _shown(there[0]), same))
+
+
+def _processors(manifest: Manifest, preprocessor: Any, postprocessor: Any, trusted: Iterable[str]) -> dict[str, Any]:
+    given = {"preprocessor": preprocessor, "postprocessor": postprocessor}
+    for kind, one in given.items():
+        if one is None and (name := manifest.settings.get(kind)):
+            given[kind] = resolve(name, trusted)
+    return given
+
+
+def _replay(
+    stored: pa.RecordBatch, snapshot: Snapshot, source: Any, plan_row: int, row: RowName, model: Any,
+    manifest: Manifest, processors: dict[str, Any], trusted: Iterable[str], check: bool, story: Explanation,
+) -> None:  # fmt: skip
+    from json2vec.model.model import Model
+    from json2vec.verify.replay import predict_columns, tolerance_of
+
+    if isinstance(model, str | os.PathLike):
+        model = Model.load(os.fspath(model), trusted_modules=list(trusted))
+    if (fingerprint := model.fingerprint()) != manifest.model:
+        story.wrong("model", f"the given model is another one: {fingerprint}")
+    rows = _read_one(snapshot, source, plan_row, processors["preprocessor"], check=check)
+    if len(rows) <= row.part:
+        story.wrong("replay", f"the source now gives {len(rows)} rows here, part {row.part} is not among them")
+        _show_stored(stored, story)
+        return
+    kind = stored.schema.field("predictions").type
+    again = predict_columns(model.eval(), rows, kind, manifest.settings.get("reconstruct") or (),
+                            processors["postprocessor"]).slice(row.part, 1)  # fmt: skip
+    tolerance = tolerance_of(manifest.settings.get("precision"), manifest.settings.get("device"))
+    for (name, mine), (_, theirs) in zip(_leaves(stored.column("predictions")), _leaves(again), strict=True):
+        same = not far(mine, theirs, tolerance).any()
+        story.ok &= same
+        story.predictions.append((name, _shown(mine[0]), _shown(theirs[0]), same))
+    agree = all(same for *_, same in story.predictions)
+    story.facts.append(("replay", f"{'agrees' if agree else 'DIFFERS'} (tolerance {tolerance or TOLERANCE:g})"))
+
+
+def _leaves(array: pa.StructArray, path: str = "") -> Iterator[tuple[str, pa.Array]]:
+    for index, one in enumerate(array.type):
+        name = f"{path}.{one.name}" if path else one.name
+        if pa.types.is_struct(one.type):
+            yield from _leaves(array.field(index), name)
+        else:
+            yield name, array.field(index)
+
+
+def _show_stored(stored: pa.RecordBatch, story: Explanation) -> None:
+    if not story.predictions:
+        story.predictions = [(name, _shown(one[0]), "(not predicted again)", True)
+                             for name, one in _leaves(stored.column("predictions"))]  # fmt: skip
+
+
+def _show_alone(
+    source: Any, snapshot: Snapshot, stored: pa.RecordBatch | None, plan_row: int, story: Explanation
+) -> None:
+    """What there is to show where there is nothing to compare."""
+    if stored is not None:
+        _show_stored(stored, story)
+        return
+    if source is not None:
+        try:
+            again = _read_one(snapshot, source, plan_row, None, check=False)
+        except (Json2VecError, OSError, pa.ArrowException) as exc:
+            story.wrong("source", str(exc))
+            return
+        for one in again.inputs.schema if len(again) else ():
+            story.inputs.append((one.name, _shown(again.inputs.column(one.name)[0]), "(no prediction)", True))
+
+
+def _shown(value: pa.Scalar) -> str:
+    plain = row_to_json(value)
+    if isinstance(plain, list) and len(plain) > _MAX_VALUES:
+        head = ", ".join(_text(one) for one in plain[:_MAX_VALUES])
+        return f"[{head}, ... {len(plain)} values]"
+    text = _text(plain)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _text(plain: Any) -> str:
+    return f"{plain:.7g}" if isinstance(plain, float) else json.dumps(plain, ensure_ascii=False)
+
+
+def _table(header: tuple[str, str, str], rows: list[tuple[str, str, str, bool]]) -> Iterator[str]:
+    cells = [header, *(row[:3] for row in rows)]
+    widths = [max(len(cell[i]) for cell in cells) for i in range(3)]
+    for index, cell in enumerate(cells):
+        mark = "" if index == 0 or rows[index - 1][3] else "   <-- differs"
+        yield "  " + "  ".join(f"{text:<{width}}" for text, width in zip(cell, widths, strict=True)).rstrip() + mark

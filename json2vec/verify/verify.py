@@ -1,0 +1,338 @@
+"""`verify_predictions`: is a folder of predictions whole, aligned with its inputs, and right?
+
+One pass over the rank files, a row group at a time; memory does not grow with the number of rows. The checks import
+without torch, except `replay` and a model given as a path.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from json2vec.errors import IncompletePredictions, Json2VecError, StoreError
+from json2vec.processors import resolve
+from json2vec.rank_files.commit import file_problem
+from json2vec.rank_files.layout import REJECTED_SCHEMA, SOURCE_STORED, schema_digest, stored_type
+from json2vec.rank_files.locator import Locator
+from json2vec.rank_files.manifest import Manifest, RankedFile, marker_name, parse_name, read_manifest
+from json2vec.rank_files.rank_writer import row_namer
+from json2vec.rank_files.reader import read_snapshot
+from json2vec.reading.snapshot import Snapshot
+from json2vec.storage.opening import open_store
+from json2vec.storage.store import Store, stored_sha256
+from json2vec.verify.consistency import footer_problem, kept_problem, manifest_problems
+from json2vec.verify.coverage import Coverage
+from json2vec.verify.findings import FINDINGS, MAX_EXAMPLES, Finding, Report
+from json2vec.verify.input_checks import InputCheck, SourceRows
+from json2vec.verify.uncommitted import foreign_findings
+from json2vec.verify.value_checks import ValueCheck
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from json2vec.model.model import Model
+    from json2vec.verify.replay import Replay
+
+BATCH_ROWS = 65_536
+
+
+def verify_predictions(
+    path: str | os.PathLike[str] | Store,
+    *,
+    inputs: str | os.PathLike[str] | pl.DataFrame | pl.LazyFrame | pa.Table | None = None,
+    model: Model | str | os.PathLike[str] | None = None,
+    require: Iterable[str] = FINDINGS,
+    sample: int | None = 64,
+    storage_options: dict[str, Any] | None = None,
+    preprocessor: Any = None,
+    postprocessor: Callable[..., Any] | None = None,
+    trusted_modules: Iterable[str] = (),
+) -> Report:
+    """Check a prediction folder.
+
+    Args:
+        path: the folder, local or in an object store.
+        inputs: where the input rows are now, a root or the frame; default: where the snapshot read them.
+        model: the model or its checkpoint, for ``replay``, and for its half of ``schema`` and ``values``.
+        require: findings that must be proven for the report to pass; the others may also stay unproven.
+        sample: rows that ``replay`` predicts again, drawn by the attempt's id; None predicts all.
+        storage_options: for the object stores' clients.
+        preprocessor, postprocessor: the ones that predicted, for ``replay``; default: those that the manifest names,
+            if their modules are in ``trusted_modules``.
+
+    Returns:
+        the six findings; nothing is raised for a folder that is wrong.
+
+    Raises:
+        ValueError: an unknown name in ``require``.
+        CheckpointError: ``model`` is a path that cannot be loaded.
+    """
+    required = tuple(require)
+    if unknown := sorted(set(required) - set(FINDINGS)):
+        raise ValueError(f"require={unknown} are no findings; expected some of {list(FINDINGS)}")
+    started = time.monotonic()
+    store = open_store(path, storage_options)
+    if isinstance(model, str | os.PathLike):
+        from json2vec.model.model import Model
+
+        model = Model.load(os.fspath(model), trusted_modules=list(trusted_modules))
+    try:
+        manifest = read_manifest(store)
+        snapshot = read_snapshot(store, manifest)
+    except IncompletePredictions as exc:
+        rows, findings = foreign_findings(store, exc, inputs, storage_options)
+        return Report(store.uri(), rows, findings, time.monotonic() - started, required)
+    check = _Verification(store, manifest, snapshot, model)
+    check.open_source(inputs, storage_options)
+    check.open_replay(sample, preprocessor, postprocessor, trusted_modules)
+    check.read_all()
+    return Report(store.uri(), manifest.rows, check.findings(), time.monotonic() - started, required)
+
+
+class _Verification:
+    """The state of one verification: what each finding has seen so far."""
+
+    def __init__(self, store: Store, manifest: Manifest, snapshot: Snapshot, model: Model | None) -> None:
+        self.store, self.manifest, self.snapshot, self.model = store, manifest, snapshot, model
+        self.locator = Locator(snapshot)
+        self.coverage = Coverage(self.locator)
+        self.broken: dict[str, str] = {}  # path: why it cannot be trusted
+        self.unread: set[str] = set()  # those of them whose bytes are not the manifest's
+        self.schemas: dict[str, pa.Schema] = {}
+        labels = None
+        if model is not None:
+            labels = {str(address): list(one.labels) for address, one in model.vocabularies.items()}
+        self.values = ValueCheck(labels)
+        self.inputs: InputCheck | None = None
+        self.source: Any = None
+        self.check_source = True
+        self.no_inputs = self.no_replay = ""
+        self.replay: Replay | None = None
+
+    # -- what to compare with ------------------------------------------------------------------------------------------
+
+    def open_source(self, inputs: Any, storage_options: dict[str, Any] | None) -> None:
+        """Find the input rows, or say in ``no_inputs`` why there are none."""
+        if inputs is None and self.snapshot.root.startswith("frame:"):
+            self.no_inputs = "the input was a frame, which is not stored; pass inputs=frame"
+        elif inputs is None or isinstance(inputs, str | os.PathLike):
+            # A copy of the inputs has other versions; there the values alone decide.
+            self.check_source = inputs is None
+            root = self.snapshot.root if inputs is None else inputs
+            if self.snapshot.root.startswith("frame:"):
+                self.no_inputs = "the input was a frame; pass the frame itself as inputs=, not a path"
+                return
+            try:
+                self.source = open_store(root, storage_options)
+            except StoreError as exc:
+                self.no_inputs = str(exc)
+        else:
+            self.source, self.check_source = _frame(inputs), False
+
+    def open_replay(self, sample: int | None, preprocessor: Any, postprocessor: Any, trusted: Iterable[str]) -> None:
+        """Prepare to predict again, or say in ``no_replay`` why that is not possible."""
+        settings = self.manifest.settings
+        if self.model is None:
+            self.no_replay = "no model was given; pass model="
+            return
+        if self.source is None:
+            self.no_replay = self.no_inputs
+            return
+        processors = {"preprocessor": preprocessor, "postprocessor": postprocessor}
+        for kind, given in processors.items():
+            if given is None and (name := settings.get(kind)):
+                try:
+                    processors[kind] = resolve(name, trusted)
+                except Json2VecError as exc:
+                    self.no_replay = f"the {kind} {name!r} is needed; pass {kind}= ({exc})"
+                    return
+        from json2vec.verify.replay import Replay, sample_positions, tolerance_of
+
+        self.model.eval()
+        self.replay = Replay(
+            sample_positions(self.manifest.rows, sample, self.manifest.attempt), self.model, self.snapshot, self.source,
+            reconstruct=settings.get("reconstruct") or (),
+            tolerance=tolerance_of(settings.get("precision"), settings.get("device")),
+            check=self.check_source, **processors,
+        )  # fmt: skip
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def read_all(self) -> None:
+        """One pass over all files: bytes first, then rows."""
+        first = 0
+        for file in (*self.manifest.files, *self.manifest.rejected):
+            # Bytes that are not the manifest's are never decoded: a damaged footer can do anything to a Parquet reader.
+            if why := self._bytes_problem(file):
+                self.unread.add(file.path)
+            if why := why or file_problem(self.store, file, self.manifest):
+                self.broken[file.path] = why
+        for file in self.manifest.files:
+            self._read(file, lambda batch, at, file=file, first=first: self._rows(file, batch, first + at))
+            first += file.rows
+        for file in self.manifest.rejected:
+            self._read(file, lambda batch, at, file=file: self._rejected(file, batch))
+
+    def _bytes_problem(self, file: RankedFile) -> str | None:
+        """What is wrong with a file's size or SHA-256."""
+        try:
+            size = self.store.stat(file.path).size
+            if size != file.bytes:
+                return f"has {size} bytes, expected {file.bytes}"
+            digest = stored_sha256(self.store, file.path)
+        except FileNotFoundError:
+            return "is missing"
+        except OSError as exc:
+            return f"cannot be read: {exc}"
+        return None if digest == file.sha256 else f"has SHA-256 {digest[:12]}..., expected {file.sha256[:12]}..."
+
+    def _read(self, file: RankedFile, use: Callable[[pa.RecordBatch, int], None]) -> None:
+        """Give every batch of a file to ``use``, unless its bytes are not the manifest's."""
+        if file.path in self.unread:
+            return
+        try:
+            with self.store.open(file.path) as handle:
+                # No page checksums: SHA-256 has just seen every byte. Fetching ahead pays over a network only.
+                parquet = pq.ParquetFile(handle, pre_buffer=not isinstance(handle, io.BufferedReader))
+                self.schemas[file.path] = parquet.schema_arrow
+                at = 0
+                why = footer_problem(parquet.metadata.metadata, self.snapshot, self.manifest)
+                if why is not None:
+                    self.broken.setdefault(file.path, why)
+                for batch in parquet.iter_batches(BATCH_ROWS):
+                    use(batch, at)
+                    at += batch.num_rows
+        except (OSError, pa.ArrowException, KeyError, ValueError) as exc:
+            self.broken.setdefault(file.path, f"cannot be read: {exc}")
+
+    def _rows(self, file: RankedFile, batch: pa.RecordBatch, first: int) -> None:
+        source = batch.column("source")
+        if source.type != SOURCE_STORED:
+            raise KeyError(f"column source is {source.type}, expected {SOURCE_STORED}")
+        plan_rows = self.locator.plan_rows(source)
+        self.coverage.add(source, plan_rows, file.path)
+        self.values.add(batch.column("predictions"), row_namer(source))
+        if self.source is not None:
+            if self.inputs is None:
+                kept = batch.schema.field("inputs").type if "inputs" in batch.schema.names else None
+                rows = SourceRows(self.snapshot, self.source, check=self.check_source)
+                self.inputs = InputCheck(rows, self.locator, kept)
+            self.inputs.add(batch, plan_rows, file.path)
+        if self.replay is not None:
+            self.replay.add(batch, plan_rows, first)
+
+    def _rejected(self, file: RankedFile, batch: pa.RecordBatch) -> None:
+        if not batch.schema.equals(REJECTED_SCHEMA):
+            raise KeyError(f"columns are {batch.schema.names}, expected {REJECTED_SCHEMA.names}")
+        self.coverage.add_rejected(batch, self.locator.plan_rows(batch), file.path)
+
+    # -- findings ------------------------------------------------------------------------------------------------------
+
+    def findings(self) -> tuple[Finding, ...]:
+        files = self._files_finding()  # last to look, so that it knows what could not be read
+        postprocessed = bool(self.manifest.settings.get("postprocessor"))
+        return (files, self.coverage.finding(), self._inputs_finding(), self._schema_finding(postprocessed),
+                self.values.finding(postprocessed=postprocessed), self._replay_finding())  # fmt: skip
+
+    def _files_finding(self) -> Finding:
+        listed = {file.path: file for file in (*self.manifest.files, *self.manifest.rejected)}
+        ranks = set(range(self.manifest.world_size)) - {
+            file.rank for file in self.manifest.files if file.attempt == self.manifest.attempt
+        }
+        markers = {marker_name(rank) for rank in range(self.manifest.world_size)}
+        stale = [path for path in _own_files(self.store) if path not in listed and path not in markers]
+        examples = [f"rank {listed[path].rank}: {path} {why}" for path, why in self.broken.items()]
+        examples += [f"rank {rank} has no file" for rank in sorted(ranks)]
+        examples += [f"{path} is not in the manifest" for path in stale]
+        contradictions = list(manifest_problems(self.store, self.manifest, self.snapshot))
+        examples += contradictions
+        counts = {"files": len(listed), "broken": len(self.broken), "missing_ranks": len(ranks), "stale": len(stale),
+                  "contradictions": len(contradictions)}  # fmt: skip
+        return Finding(
+            "files", not examples,
+            f"exactly {len(listed)} files of {self.manifest.world_size} ranks, of the manifest's sizes and SHA-256",
+            f"{len(listed) - len(self.broken)} intact, {len(self.broken)} broken, {len(stale)} stale, "
+            f"{len(ranks)} ranks without a file, {len(contradictions)} contradictions between manifest and markers",
+            "" if not examples else "do not load this folder; predict again" if self.broken or ranks or contradictions
+            else "remove the stale files, or predict again", counts, tuple(examples[: 2 * MAX_EXAMPLES]),
+        )  # fmt: skip
+
+    def _inputs_finding(self) -> Finding:
+        if self.inputs is not None:
+            return self.inputs.finding()
+        if not self.no_inputs and self.manifest.rows == 0:
+            return Finding("inputs", True, "the inputs of every row equal to its source row", "no rows to compare")
+        why = self.no_inputs or "no rank file could be read"
+        return Finding("inputs", None, "the inputs of every row equal to its source row", f"not compared: {why}",
+                       "pass inputs=, or leave `inputs` out of require=")  # fmt: skip
+
+    def _schema_finding(self, postprocessed: bool) -> Finding:
+        wrong: list[str] = []
+        for file in self.manifest.files:
+            schema = self.schemas.get(file.path)
+            if schema is not None and (why := self._schema_problem(schema, postprocessed)):
+                wrong.append(f"{file.path}: {why}")
+        counts = {"files": len(self.schemas), "wrong": len(wrong)}
+        expected = "one schema in all files, the one that the model and the input imply"
+        found = f"{len(wrong)} of {len(self.schemas)} files have another schema"
+        if wrong:
+            return Finding("schema", False, expected, found, "predict again with schema=, or with the right model",
+                           counts, tuple(wrong[:MAX_EXAMPLES]))  # fmt: skip
+        if not self.schemas:
+            return Finding("schema", None, expected, "no file could be read", "predict again", counts)
+        if self.model is None:
+            return Finding("schema", None, expected, "one schema that fits the input; the model's half is not compared",
+                           "pass model=, or leave `schema` out of require=", counts)  # fmt: skip
+        return Finding("schema", True, expected, f"one schema in {len(self.schemas)} files", "", counts)
+
+    def _schema_problem(self, schema: pa.Schema, postprocessed: bool) -> str | None:
+        if schema_digest(schema) != self.manifest.schema_digest:
+            return f"columns {schema.names} do not have the digest of the manifest's schema"
+        if why := kept_problem(self.manifest, self.snapshot, schema):
+            return why
+        if "inputs" in schema.names:
+            for one in schema.field("inputs").type:
+                place = self.snapshot.schema.get_field_index(one.name)
+                if place < 0:
+                    return f"inputs column {one.name!r} is not in the input"
+                given = self.snapshot.schema.field(place).type
+                if stored_type(given) != one.type:
+                    return f"inputs column {one.name!r} is {one.type}, the input's {given}"
+        if self.model is not None and not postprocessed:
+            implied = stored_type(self.model.output_type(self.manifest.settings.get("reconstruct") or ()))
+            if implied != schema.field("predictions").type:
+                return f"predictions are {schema.field('predictions').type}, the model gives {implied}"
+        return None
+
+    def _replay_finding(self) -> Finding:
+        expected = "stored predictions equal to those predicted again from the source rows"
+        if self.replay is None or self.model is None:
+            return Finding("replay", None, expected, f"not predicted again: {self.no_replay}",
+                           "leave `replay` out of require=, or give what is missing")  # fmt: skip
+        if (fingerprint := self.model.fingerprint()) != self.manifest.model:
+            return Finding(
+                "replay", False, f"the model with fingerprint {self.manifest.model[:12]}...",
+                f"another model: {fingerprint[:12]}...", "pass the checkpoint that predicted, or predict again",
+            )  # fmt: skip
+        return self.replay.finding()
+
+
+def _frame(inputs: Any) -> pa.Table:
+    from json2vec.reading.snapshot import frame_table
+
+    return frame_table(inputs)
+
+
+def _own_files(store: Store) -> Iterator[str]:
+    """Files at the top of the folder whose names are the writer's, but for error reports, and any other Parquet file:
+    somebody who lists ``*.parquet`` instead of reading the manifest would take it for predictions."""
+    for entry in store.list():
+        name = parse_name(entry.path)
+        if (name is not None and name.kind != "error") or ("/" not in entry.path and entry.path.endswith(".parquet")):
+            yield entry.path

@@ -1,0 +1,164 @@
+"""`j2v-dagster clean`: old attempts go, and nothing that anybody needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from j2v_dagster.attempts.clean import clean
+from j2v_dagster.attempts.folder import Attempt, PartitionOutput
+from j2v_dagster.attempts.locks import partition_lock
+from j2v_dagster.cli.main import main
+from json2vec.errors import StoreError
+
+DAY_S = 86_400
+
+
+class Folder:
+    """A partition with attempts of any age."""
+
+    def __init__(self, root: Path, name: str = "dt=d1") -> None:
+        self.output = PartitionOutput(root / name, name)
+
+    def attempt(
+        self, days: float, *, committed: bool = False, passed: bool | None = None, bytes_: int = 1000
+    ) -> Attempt:
+        """An attempt that was last written to so many days ago; later calls make later attempts."""
+        attempt = self.output.create("run-of-a-test")
+        (attempt.path / "logs").mkdir()
+        (attempt.path / "logs" / "rank-0.log").write_bytes(b"")
+        (attempt.path / "rank-0.parquet").write_bytes(bytes(bytes_))
+        if committed:
+            (attempt.path / "_manifest.json").write_bytes(b"")
+        if passed is not None:
+            (attempt.path / "_verified.json").write_text(json.dumps({"passed": passed}))
+        self.age(attempt, days)
+        return attempt
+
+    def age(self, attempt: Attempt, days: float) -> None:
+        when = time.time() - days * DAY_S
+        for path in (*attempt.path.rglob("*"), attempt.path):
+            os.utime(path, (when, when))
+
+    def names(self) -> list[str]:
+        return [attempt.name for attempt in self.output.attempts()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def test_old_attempts_go_and_the_current_one_stays(folder: Folder, tmp_path: Path) -> None:
+    old = folder.attempt(40, committed=True, passed=True)
+    failed = folder.attempt(35)
+    recent = folder.attempt(3, committed=True, passed=False)
+    current = folder.attempt(90, committed=True, passed=True)
+    folder.output.publish(current, "digest")
+    other = Folder(tmp_path / "deep" / "er", "dt=d2")
+    deep = other.attempt(31, committed=True, passed=False)
+    tried = clean(tmp_path, older_than_days=30, dry_run=True)
+    assert len(folder.names()) == 4
+    report = clean(tmp_path, older_than_days=30)
+    assert [(one.path, one.bytes) for one in report.removed] == [(one.path, one.bytes) for one in tried.removed]
+    assert {one.path for one in report.removed} == {old.path, failed.path, deep.path}
+    assert report.bytes == 3 * 1000 + len('{"passed": true}') + len('{"passed": false}')
+    states = {"complete, not current", "failed, superseded", "refused by its checks"}
+    assert {one.state for one in report.removed} == states
+    assert folder.names() == [recent.name, current.name]
+    assert sorted(path.name for path in folder.output.root.iterdir()) == [
+        "_current.json", "_load.lock", "_predict.lock", "attempts",
+    ]  # fmt: skip
+
+
+def test_what_a_resume_or_a_load_may_need_stays_longer(folder: Folder, tmp_path: Path) -> None:
+    current = folder.attempt(20, committed=True, passed=True)
+    folder.output.publish(current, "digest")
+    waiting = folder.attempt(5, committed=True, passed=True)
+    resumable = folder.attempt(6)
+    assert clean(tmp_path, older_than_days=1).removed == ()
+    assert [one.path for one in clean(tmp_path, older_than_days=1, pending_days=5.5).removed] == [resumable.path]
+    folder.age(waiting, 8)
+    (removed,) = clean(tmp_path, older_than_days=1).removed
+    assert (removed.path, removed.state) == (waiting.path, "complete, not loaded")
+    assert clean(tmp_path, older_than_days=0, pending_days=0).removed == ()
+
+
+def test_what_was_committed_and_not_checked_may_be_adopted(folder: Folder, tmp_path: Path) -> None:
+    """Two runs that were ended before their checks."""
+    older, newer = folder.attempt(9, committed=True), folder.attempt(8, committed=True)
+    assert folder.output.resumable() == [newer, older]
+    assert clean(tmp_path, older_than_days=1, pending_days=10).removed == ()
+    report = clean(tmp_path, older_than_days=1, pending_days=5)
+    assert {one.path: one.state for one in report.removed} == {
+        older.path: "complete, not checked", newer.path: "complete, not loaded",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("purpose", ["predict", "load"])
+def test_a_partition_that_a_live_run_holds_is_left_alone(folder: Folder, tmp_path: Path, purpose: str) -> None:
+    folder.attempt(50)
+    with partition_lock(folder.output.root, "run abc", purpose):  # type: ignore[arg-type]
+        report = clean(tmp_path, older_than_days=0, pending_days=0)
+        assert report.removed == ()
+        assert "run abc" in report.summary()
+        assert f"process {os.getpid()}" in report.summary()
+    assert len(clean(tmp_path, older_than_days=0, pending_days=0).removed) == 1
+
+
+def test_only_attempts_are_removed_and_links_are_not_followed(folder: Folder, tmp_path: Path) -> None:
+    attempt = folder.attempt(50)
+    attempts = attempt.path.parent
+    (attempts / "notes").mkdir()
+    treasure = tmp_path.parent / f"{tmp_path.name}-treasure"
+    treasure.mkdir()
+    (treasure / "file").write_text("dear")
+    (attempts / attempt.name.replace("20", "19", 1)).symlink_to(treasure, target_is_directory=True)
+    report = clean(folder.output.root, older_than_days=0, pending_days=0)
+    assert [one.path for one in report.removed] == [attempt.path]
+    assert (treasure / "file").read_text() == "dear"
+    assert (attempts / "notes").is_dir()
+
+
+def test_bytes_of_a_file_that_another_attempt_adopted_are_not_counted(folder: Folder, tmp_path: Path) -> None:
+    first = folder.attempt(50)
+    second = folder.attempt(0, bytes_=10)
+    os.link(first.path / "rank-0.parquet", second.path / "adopted-0.parquet")
+    (removed,) = clean(tmp_path, older_than_days=30).removed
+    assert (removed.path, removed.bytes) == (first.path, 0)
+    assert (second.path / "adopted-0.parquet").stat().st_size == 1000
+
+
+def test_an_interrupted_clean_is_finished_by_the_next(folder: Folder, tmp_path: Path) -> None:
+    attempt = folder.attempt(1)
+    os.rename(attempt.path, folder.output.root / f".removed-{attempt.name}")
+    folder.attempt(0)
+    clean(tmp_path, older_than_days=30)
+    assert not list(folder.output.root.glob(".removed-*"))
+
+
+def test_a_pointer_that_cannot_be_read_protects_everything(folder: Folder, tmp_path: Path) -> None:
+    folder.attempt(50)
+    (folder.output.root / "_current.json").write_text("{")
+    report = clean(tmp_path, older_than_days=0, pending_days=0)
+    assert report.removed == ()
+    assert "left alone" in report.summary()
+
+
+def test_the_command_line(folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    attempt = folder.attempt(50)
+    assert main(["clean", str(tmp_path), "--older-than", "10", "--dry-run"]) == 0
+    assert f"would remove {attempt.path} (failed, resumable, 50.0 days, 1,000 bytes)" in capsys.readouterr().out
+    assert main(["clean", str(tmp_path), "--older-than", "10", "--pending-older-than", "60"]) == 0
+    assert "removed 0 attempts" in capsys.readouterr().out
+    assert main(["clean", str(tmp_path), "--older-than", "10"]) == 0
+    assert "removed 1 attempts, 1,000 bytes" in capsys.readouterr().out
+    assert main(["clean", str(tmp_path / "absent"), "--older-than", "10"]) == 1
+    assert main(["clean", str(tmp_path), "--older-than", "-1"]) == 1
+    assert "expected 0 or more days" in capsys.readouterr().err
+    with pytest.raises(StoreError, match="is no folder"):
+        clean(tmp_path / "absent", older_than_days=1)

@@ -1,0 +1,269 @@
+"""The torchrun launcher, with real torchrun and real signals: nothing survives."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from j2v_dagster.attempts.folder import Attempt
+from j2v_dagster.launchers.base import LogLine, Status
+from j2v_dagster.launchers.supervise import descendants, failed_ranks
+from j2v_dagster.launchers.torchrun import TorchrunLauncher
+from j2v_dagster.steps.watch import Launch, RanksFailed, run_ranks
+
+PROGRAM = """
+import json, os, signal, subprocess, sys, time
+job = json.load(open(sys.argv[1]))
+rank = int(os.environ["RANK"])
+what = job["what"][rank]
+print(json.dumps({"j2v": "progress", "rank": rank, "rows": 0, "of": 10, "rows_per_s": 0.0}), flush=True)
+print("hello from", rank, "of", os.environ["WORLD_SIZE"], flush=True)
+print("pipes", "DAGSTER_PIPES_CONTEXT" in os.environ, "threads", os.environ["OMP_NUM_THREADS"], flush=True)
+if what == "stubborn":
+    # Deaf to polite signals, with a child in a session of its own.
+    signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+    print("ready", child.pid, flush=True)
+    time.sleep(300)
+if what == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if what == "raises":
+    with open(os.path.join(os.path.dirname(sys.argv[1]), f"rank-{rank}.error.json"), "w") as file:
+        json.dump({"rank": rank, "error": "ValueError", "message": "bad shard x.parquet", "traceback": ""}, file)
+    raise SystemExit(3)
+if what == "hangs":
+    while True:  # a reporting thread may outlive the work
+        print(json.dumps({"j2v": "progress", "rank": rank, "rows": 4, "of": 10, "rows_per_s": 0.0}), flush=True)
+        time.sleep(0.2)
+if what == "two jobs":
+    folder = os.path.dirname(sys.argv[1])
+    for done in (1, 2):
+        print(json.dumps({"j2v": "progress", "rank": rank, "rows": 5 * done, "of": 10, "done": done}), flush=True)
+        while done == 1 and not os.path.exists(os.path.join(folder, "first-is-over")):
+            time.sleep(0.05)
+if what == "slow":
+    time.sleep(300)
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Attempt]:
+    (tmp_path / "fake_rank.py").write_text(PROGRAM)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def make(*what: str) -> Attempt:
+        attempt = Attempt("a1", tmp_path / "attempt")
+        attempt.path.mkdir()
+        attempt.job_path.write_text(json.dumps({"what": what}))
+        return attempt
+
+    return make
+
+
+def launcher(grace_s: float = 0.5) -> TorchrunLauncher:
+    return TorchrunLauncher(module="fake_rank", grace_s=grace_s)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> object:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"nothing within {seconds} s")
+
+
+def gone(pids: list[int]) -> bool:
+    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+
+
+def start_stubborn(one: TorchrunLauncher, attempt: Attempt) -> tuple[str, list[int]]:
+    """Two stubborn ranks: the handle, and the ids of supervisor, torchrun, ranks and their children."""
+    handle = one.submit(str(attempt.job_path), ranks=2, log_folder=str(attempt.log_folder))
+    pid = json.loads(handle)["pid"]
+    wait_for(lambda: sum(line.text.startswith("ready") for line in one.logs(handle, since={})) == 2)
+    pids = [pid, *descendants(pid)]
+    assert len(pids) == 6
+    return handle, pids
+
+
+def test_ranks_run_to_their_end(job: Callable[..., Attempt], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_PIPES_CONTEXT", "secret")
+    monkeypatch.setenv("RANK", "7")
+    attempt, one = job("ends", "ends"), launcher()
+    handle = one.submit(str(attempt.job_path), ranks=2, log_folder=str(attempt.log_folder))
+    wait_for(lambda: one.status(handle).state != "running")
+    assert one.status(handle).state == "succeeded"
+    assert TorchrunLauncher().status(handle).state == "succeeded"  # the handle is plain data
+    lines = list(one.logs(handle, since={}))
+    assert [line.text for line in lines if line.rank == 1][1] == "hello from 1 of 2"
+    assert {line.text.split()[1] for line in lines if line.text.startswith("pipes")} == {"False"}
+    last = {line.rank: line.offset for line in lines}
+    assert list(one.logs(handle, since=last)) == []
+    one.cancel(handle)  # a job that has ended is no error
+
+
+def test_cancel_ends_stubborn_ranks_and_their_children(job: Callable[..., Attempt]) -> None:
+    one = launcher()
+    handle, pids = start_stubborn(one, job("stubborn", "stubborn"))
+    one.cancel(handle)
+    assert gone(pids)
+    assert one.status(handle).state == "cancelled"
+
+
+def test_the_sudden_death_of_the_supervisor_ends_the_ranks(job: Callable[..., Attempt]) -> None:
+    one = launcher()
+    handle, pids = start_stubborn(one, job("stubborn", "stubborn"))
+    children = [int(line.text.split()[1]) for line in one.logs(handle, since={}) if line.text.startswith("ready")]
+    os.kill(pids[0], signal.SIGKILL)
+    # A rank's own children are its business once the kernel has to clean up; torchrun and the ranks must go.
+    wait_for(lambda: gone([pid for pid in pids if pid not in children]), 20)
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+    assert one.status(handle).state == "failed"
+
+
+def test_the_sudden_death_of_the_submitter_ends_everything(job: Callable[..., Attempt], tmp_path: Path) -> None:
+    attempt = job("stubborn", "stubborn")
+    code = (
+        "import sys, time\nsys.path[:0] = sys.argv[3].split(':')\n"
+        "from j2v_dagster.launchers.torchrun import TorchrunLauncher\n"
+        "one = TorchrunLauncher(module='fake_rank', grace_s=0.5)\n"
+        "print(one.submit(sys.argv[1], ranks=2, log_folder=sys.argv[2]), flush=True)\ntime.sleep(300)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(attempt.job_path), str(attempt.log_folder), ":".join(sys.path)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert parent.stdout is not None
+    handle, one = parent.stdout.readline(), launcher()
+    pid = json.loads(handle)["pid"]
+    wait_for(lambda: sum(line.text.startswith("ready") for line in one.logs(handle, since={})) == 2)
+    pids = [pid, *descendants(pid)]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_for(lambda: gone(pids), 20)
+    assert one.status(handle).state == "cancelled"
+
+
+def run(attempt: Attempt, *, timeout: float = 60.0) -> list[str]:
+    """Run two ranks through the watching loop; the messages logged."""
+    messages: list[str] = []
+    log = logging.Logger("test")
+    log.addHandler(handler := logging.Handler())
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    run_ranks(launcher(), Launch.of(attempt), ranks=2, rank_timeout_s=timeout, log=log)
+    return messages
+
+
+def test_an_attempt_that_is_over_is_named_while_the_ranks_go_on(job: Callable[..., Attempt]) -> None:
+    """The ranks end only once the caller has heard of the first attempt."""
+    first = job("two jobs", "two jobs")
+    launch = Launch(first.path, (first, Attempt("a2", first.path.parent / "second")))
+    heard: list[str] = []
+
+    def over(attempt: Attempt) -> None:
+        heard.append(attempt.name)
+        (first.path / "first-is-over").touch()
+
+    run_ranks(launcher(), launch, ranks=2, rank_timeout_s=60, log=logging.Logger("test"), over=over)
+    assert heard in (["a1"], ["a1", "a2"])
+
+
+def test_the_ranks_lines_reach_the_log(job: Callable[..., Attempt]) -> None:
+    messages = run(job("ends", "ends"))
+    assert any(message.startswith("rank 1: hello from 1 of 2") for message in messages)
+    assert any("0 of 20 rows" in message for message in messages)
+
+
+def test_a_killed_rank_is_named_with_its_signal(job: Callable[..., Attempt]) -> None:
+    with pytest.raises(RanksFailed, match=r"rank 1 was killed by signal 9 \(SIGKILL\).*rank-1\.log") as caught:
+        run(job("slow", "killed"))
+    assert caught.value.ranks == (1,)
+    assert "rank 0" not in str(caught.value)
+
+
+def test_a_rank_that_raises_is_named_with_its_error(job: Callable[..., Attempt]) -> None:
+    with pytest.raises(RanksFailed, match=r"rank 0 ended with exit code 3: ValueError: bad shard x\.parquet"):
+        run(job("raises", "slow"))
+
+
+@pytest.mark.faults
+def test_a_hung_rank_is_ended_and_named(job: Callable[..., Attempt]) -> None:
+    attempt = job("ends", "hangs")
+    (attempt.path / "rank-0.json").write_text("{}")  # rank 0 is done
+    before = set(psutil.pids())
+    with pytest.raises(RanksFailed, match=r"rank 1 made no progress for 15 s \(rows 4 of 10\)"):
+        run(attempt, timeout=15.0)
+    left = [p for pid in set(psutil.pids()) - before if (p := _fake_rank(pid))]
+    assert left == []
+
+
+def _fake_rank(pid: int) -> int | None:
+    try:
+        return pid if "fake_rank" in psutil.Process(pid).cmdline() else None
+    except psutil.Error:
+        return None
+
+
+def test_torchruns_summary_is_understood() -> None:
+    text = b"""
+Failures:
+[1]:
+  rank      : 0 (local_rank: 0)
+  exitcode  : -15 (pid: 10)
+Root Cause (first observed failure):
+[0]:
+  rank      : 1 (local_rank: 1)
+  exitcode  : -9 (pid: 11)
+"""
+    assert list(failed_ranks(text).items()) == [(1, -9), (0, -15)]
+    assert failed_ranks(b"nothing of the kind") == {}
+
+
+def test_time_that_a_commit_takes_is_not_a_rank_that_hangs(tmp_path: Path) -> None:
+    """The watcher reads no lines while it commits; the rank speaks all the time."""
+    attempts = tuple(Attempt(f"a{number}", tmp_path / f"a{number}") for number in range(2))
+    for one in attempts:
+        one.path.mkdir()
+
+    class Talkative:
+        """One rank that says something every 0.1 s for 5 s; its first job is over at once."""
+
+        def submit(self, job_path: str, *, ranks: int, log_folder: str) -> str:
+            self.began = time.monotonic()
+            return "handle"
+
+        def status(self, handle: str) -> Status:
+            return Status("running") if time.monotonic() - self.began < 5 else Status("succeeded", {0: 0})
+
+        def logs(self, handle: str, *, since: Any) -> Iterator[LogLine]:
+            for number in range(since.get(0, 0), int((time.monotonic() - self.began) / 0.1)):
+                line = {"j2v": "progress", "rank": 0, "rows": number, "of": 50, "done": 1}
+                yield LogLine(0, number + 1, json.dumps(line))
+
+        def cancel(self, handle: str) -> None:
+            pass
+
+    named: list[str] = []
+
+    def over(attempt: Attempt) -> None:
+        named.append(attempt.name)
+        time.sleep(2.5)
+
+    run_ranks(Talkative(), Launch(tmp_path, attempts), ranks=1, rank_timeout_s=2, log=logging.Logger("test"), over=over)
+    assert named == ["a0"]
