@@ -78,7 +78,7 @@ def attempt(
         clock, cpu = time.perf_counter(), time.process_time()
         run_job(job, worker=worker)
     seconds = time.perf_counter() - clock, time.process_time() - cpu
-    return seconds, commit_predictions(output, plan_job(job), settings=job.settings())
+    return seconds, commit_predictions(output, plan_job(job), settings=job.recorded())
 
 
 def compare(one: Path, other: Path) -> None:

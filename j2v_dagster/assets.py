@@ -90,12 +90,12 @@ def _options(pipeline: Pipeline, behaviour: Behaviour, role: Role) -> dict[str, 
     deps: dict[Role, dict[str, Any]] = {
         "prediction_rank_files": {
             "deps": [pipeline.key("input_shards"), pipeline.key("model_checkpoint")],
-            "code_version": settings_digest(pipeline.job),
+            "code_version": pipeline.settings.code_version(),
             **behaviour.predict,
         },
         "predictions": {
             "deps": [pipeline.key("prediction_rank_files")],
-            "code_version": columns_digest(pipeline.columns, pipeline.partition_column),
+            "code_version": columns_digest(pipeline.columns, pipeline.options.partition_column),
             **behaviour.load,
         },
     }
@@ -118,13 +118,6 @@ def _options(pipeline: Pipeline, behaviour: Behaviour, role: Role) -> dict[str, 
 def _materialize(result: Result) -> dg.MaterializeResult:
     version = None if result.data_version is None else dg.DataVersion(result.data_version)
     return dg.MaterializeResult(metadata=result.metadata, data_version=version)
-
-
-def settings_digest(job: Mapping[str, Any]) -> str:
-    """A short digest of the settings that can change what is predicted: the rank files' code version. The checkpoint's
-    and the shards' versions come from their own assets."""
-    kept = ("precision", "preprocessor", "postprocessor", "inputs", "reconstruct", "on_bad_row")
-    return _short_digest({name: job[name] for name in kept})
 
 
 def columns_digest(columns: Mapping[str, ColumnPath], partition_column: str) -> str | None:

@@ -15,20 +15,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import yaml
 
-from j2v_dagster.pipeline import OPTIONS, build_prediction_pipeline
-from j2v_dagster.translator import PredictionTranslator
+from j2v_dagster.options import PipelineOptions, unknown_options
+from j2v_dagster.options import options as known_options
+from j2v_dagster.pipeline import pipeline_definitions
 
 DEFS_VARIABLE = "J2V_DEFS"
 HOME_VARIABLE = "J2V_HOME"
 DEMO_DEFS = Path(__file__).parent / "demo" / "defs.yaml"
-_PATHS = ("inputs", "checkpoint", "output")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -40,9 +39,14 @@ def pipelines_from_yaml(path: str | os.PathLike[str]) -> dg.Definitions:
     """The definitions of every pipeline in a YAML file.
 
     Raises:
-        DefinitionsFileError: as `pipeline_options`.
+        DefinitionsFileError: as `pipeline_options`; or an option that cannot be meant, with its pipeline.
     """
-    built = [build_prediction_pipeline(**options) for options in pipeline_options(path).values()]
+    built = []
+    for number, options in enumerate(pipeline_options(path).values()):
+        try:
+            built.append(pipeline_definitions(PipelineOptions.of(options)))
+        except ValueError as exc:
+            raise DefinitionsFileError(f"{Path(path).absolute()}, pipeline {number + 1}: {exc}") from exc
     return dg.Definitions.merge(*built) if built else dg.Definitions()
 
 
@@ -89,10 +93,10 @@ def resolve_options(options: Mapping[str, Any], *, home: Path, where: str) -> di
     Raises:
         DefinitionsFileError: an unknown key or an unset variable without a default; names ``where``.
     """
-    if unknown := sorted(set(options) - set(OPTIONS)):
-        raise DefinitionsFileError(f"{where}: unknown keys {unknown}; expected some of {sorted(OPTIONS)}")
+    if said := unknown_options(options):
+        raise DefinitionsFileError(f"{where}: {said}")
     resolved: dict[str, Any] = _fill(dict(options), where)
-    for key in _PATHS:
+    for key in (option.name for option in known_options() if option.unit == "path"):
         if isinstance(resolved.get(key), str):
             resolved[key] = _absolute(resolved[key], home)
     warehouse = resolved.get("warehouse")
@@ -101,25 +105,7 @@ def resolve_options(options: Mapping[str, Any], *, home: Path, where: str) -> di
     elif isinstance(warehouse, dict):
         paths = {key: warehouse[key] for key in ("path", "location") if isinstance(warehouse.get(key), str)}
         resolved["warehouse"] = warehouse | {key: _absolute(path, home) for key, path in paths.items()}
-    if isinstance(resolved.get("translator"), str):
-        resolved["translator"] = load_translator(resolved["translator"])
     return resolved
-
-
-def load_translator(path: str) -> PredictionTranslator:
-    """An instance of the `PredictionTranslator` subclass at ``module:Class``.
-
-    Raises:
-        DefinitionsFileError: not of that form, or no such class.
-    """
-    module, _, name = path.partition(":")
-    try:
-        found = getattr(import_module(module), name)()
-    except (ImportError, AttributeError, TypeError, ValueError) as exc:
-        raise DefinitionsFileError(f"translator {path!r}: {exc}; expected module:Class") from exc
-    if not isinstance(found, PredictionTranslator):
-        raise DefinitionsFileError(f"translator {path!r} is a {type(found).__name__}; expected a PredictionTranslator")
-    return found
 
 
 def _absolute(path: str, home: Path) -> str:

@@ -1,18 +1,21 @@
 """The YAML of a pipeline as people start from: what must be said, then every other option with its default.
 
-`dg scaffold defs` and ``j2v-dagster init`` both write it. The options' descriptions are the component's own.
+`dg scaffold defs` and ``j2v-dagster init`` both write it. The options' descriptions are those of `j2v_dagster.options`.
 """
 
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
 import dagster as dg
 import yaml
 from pydantic import BaseModel, Field
+
+from j2v_dagster.options import Option
+from j2v_dagster.options import options as known_options
 
 EXAMPLES = (
     "# id: inputs.id",
@@ -20,11 +23,6 @@ EXAMPLES = (
     '# label_probability: predictions["record/label"].content.probability',
 )
 """Columns that most pipelines want, for those who know neither the shards nor the model yet."""
-
-_NOTES = {
-    "partitions": " For example {kind: daily, start: 2026-01-31}; dynamic takes any folder.",
-    "warehouse": " For example {kind: iceberg, path: data/iceberg}.",
-}
 
 
 class ScaffoldParams(BaseModel):
@@ -92,25 +90,28 @@ def pipeline_yaml(options: Mapping[str, Any], *, indent: int = 0, examples: tupl
         indent: spaces before every line.
         examples: comment lines for the end of ``columns``.
     """
-    from j2v_dagster.component import Json2VecPredictions
-
-    model = Json2VecPredictions.get_model_cls()
-    described = {name: one.description or "" for name, one in model.model_fields.items()} if model else {}
+    known = {one.name: one for one in known_options()}
     lines: list[str] = []
     for name, value in options.items():
-        lines.append(f"# {described[name]}{_NOTES.get(name, '')}")
+        lines += _comment("#", known[name])
         if name == "columns":
             lines += ["columns:", *(f"  {_flow(column)}: {_flow(path)}" for column, path in value.items())]
             lines += [f"  {example}" for example in examples]
         else:
             lines.append(f"{name}: {_flow(value)}")
     lines += ["", "# Everything else, with its default:"]
-    for one in fields(Json2VecPredictions):
-        if one.name not in options and one.default is not MISSING:
+    for one in known.values():
+        if one.name not in options and not one.required:
             default = list(one.default) if isinstance(one.default, tuple) else one.default
-            lines.append(f"# {one.name}: {_flow(default)}  # {described[one.name]}")
+            lines += [*_comment("##", one), f"# {one.name}: {_flow(default)}"]
     pad = " " * indent
     return "".join(f"{pad}{line}".rstrip() + "\n" for line in lines)
+
+
+def _comment(mark: str, option: Option) -> list[str]:
+    """What an option means, as lines of a comment; two marks keep it one where the option's line is made live."""
+    example = "" if option.example is None else f" For example {_flow(option.example)}."
+    return textwrap.wrap(f"{option.description}{example}", 100, initial_indent=f"{mark} ", subsequent_indent=f"{mark} ")
 
 
 def _flow(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Literal
 
 import dagster as dg
@@ -53,3 +54,21 @@ class PredictionTranslator:
     def tags(self, pipeline: str, role: Role) -> dict[str, str]:
         """Tags of the asset."""
         return {"json2vec/pipeline": pipeline}
+
+
+def load_translator(translator: PredictionTranslator | str | None) -> PredictionTranslator:
+    """A translator: the default one for None, an instance of the class at ``module:Class`` for a text.
+
+    Raises:
+        ValueError: the text is not of that form, or there is no such class.
+    """
+    if not isinstance(translator, str):
+        return translator or PredictionTranslator()
+    module, _, name = translator.partition(":")
+    try:
+        made = getattr(import_module(module), name)()
+    except (ImportError, AttributeError, TypeError, ValueError) as exc:
+        raise ValueError(f"translator {translator!r}: {exc}; expected module:Class") from exc
+    if not isinstance(made, PredictionTranslator):
+        raise ValueError(f"translator {translator!r} is a {type(made).__name__}; expected a PredictionTranslator")
+    return made

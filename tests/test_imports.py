@@ -31,8 +31,8 @@ FLOORS = {
         {"predict"},
     ],
     "j2v_dagster": [
-        {"options", "translator", "checks", "shards", "warehouse", "launchers"},
-        {"attempts"},
+        {"translator", "checks", "shards", "warehouse", "launchers"},
+        {"options", "attempts"},
         {"sensors", "scaffold", "steps"},
         {"automation"},
         {"backfill"},

@@ -13,7 +13,7 @@ import posixpath
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from j2v_dagster.shards.partitions import partition_folder
 from j2v_dagster.shards.source import INPUTS_FILE, ShardSource
 from json2vec.errors import IncompletePredictions
+from json2vec.rank_files.settings import PredictSettings
 from json2vec.reading.snapshot import Snapshot, list_shards, listing_digest
 from json2vec.storage.local import LocalStore
 from json2vec.storage.opening import open_store
@@ -34,7 +35,7 @@ _STAMP = re.compile(r"(\d{8}T\d{6})(\d{0,6})Z-")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Conditions:
     """What a rate depends on besides the rows; None is unknown, and matches nothing."""
 
     checkpoint_sha256: str | None
@@ -45,10 +46,22 @@ class Settings:
     world_size: int
 
     @classmethod
-    def of_job(cls, job: Mapping[str, Any]) -> Settings:
-        """The settings in a job's JSON."""
-        names = ("checkpoint_sha256", "accelerator", "precision", "batch_size", "threads", "world_size")
-        return cls(**{name: job[name] for name in names})
+    def of(cls, settings: PredictSettings, *, checkpoint_sha256: str | None, world_size: int) -> Conditions:
+        """The conditions under which ranks with these settings predict.
+
+        Args:
+            settings: of the ranks.
+            checkpoint_sha256: hex, of the model's file; None where it is not known.
+            world_size: number of ranks.
+        """
+        known = dict(settings)
+        shared = {one.name: known[one.name] for one in fields(cls) if one.name in known}
+        return cls(checkpoint_sha256=checkpoint_sha256, world_size=world_size, **shared)
+
+    @classmethod
+    def of_job(cls, job: Mapping[str, Any]) -> Conditions:
+        """The conditions in a job's JSON, of this version or another."""
+        return cls(**{one.name: job[one.name] for one in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -56,14 +69,15 @@ class Past:
     """One past attempt.
 
     Attributes:
-        name: the attempt's. settings: of its job.
+        name: the attempt's.
+        conditions: of its job.
         rank_rows_per_s: input rows of a rank in a second, while it was at work.
         startup_s: seconds from the attempt's beginning to the first rank's first batch.
         bytes_per_row: bytes of the rank files for each input row.
     """
 
     name: str
-    settings: Settings
+    conditions: Conditions
     rank_rows_per_s: float
     startup_s: float
     bytes_per_row: float
@@ -122,7 +136,7 @@ def estimate(
     snapshots: Sequence[Snapshot],
     output: str,
     *,
-    settings: Settings,
+    conditions: Conditions,
     folder: str = "dt={partition}",
     one_start: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -132,16 +146,16 @@ def estimate(
     Args:
         snapshots: one a partition.
         output: the pipeline's output.
-        settings: of the attempts to come.
+        conditions: of the attempts to come.
         folder: template of a partition's folder below ``output``.
         one_start: whether the ranks start once for all partitions, instead of once for each.
         storage_options: of the output's store.
     """
     store = open_store(output, dict(storage_options or {}))
     known = list(past_attempts(store, folder))
-    chosen, alike = _choose(known, settings)
+    chosen, alike = _choose(known, conditions)
     rows, bytes_in = [one.rows for one in snapshots], sum(sum(one.files["size"].to_pylist()) for one in snapshots)
-    shares = [math.ceil(one / settings.world_size) for one in rows]
+    shares = [math.ceil(one / conditions.world_size) for one in rows]
     seconds: list[float | None] = [None, None, None]
     output_bytes, basis = 2 * bytes_in, "no past rate: first run"
     if chosen:
@@ -159,7 +173,7 @@ def estimate(
         rows=sum(rows),
         shards=sum(one.files.num_rows for one in snapshots),
         input_bytes=bytes_in,
-        ranks=settings.world_size,
+        ranks=conditions.world_size,
         rank_rows=max(shares, default=0),
         seconds=seconds[0],
         seconds_low=seconds[1],
@@ -210,8 +224,8 @@ def _read(store: Store, name: str, path: str) -> Past | None:
 
     began = _STAMP.match(name)
     try:
-        settings = Settings.of_job(json.loads(store.read(f"{path}/job.json")))
-        world = settings.world_size
+        conditions = Conditions.of_job(json.loads(store.read(f"{path}/job.json")))
+        world = conditions.world_size
         # A few of many ranks, evenly spread: shares differ by one row at most.
         markers = []
         for rank in sorted({round(one * (world - 1) / (MARKERS - 1)) for one in range(MARKERS)}):
@@ -226,18 +240,18 @@ def _read(store: Store, name: str, path: str) -> Past | None:
     stamp = datetime.strptime(f"{began[1]}{began[2] or '0'}", "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
     return Past(
         name=name,
-        settings=settings,
+        conditions=conditions,
         rank_rows_per_s=rows / worked,
         startup_s=max(min((one.started - stamp).total_seconds() for one in markers), 0.0),
         bytes_per_row=sum(file.bytes for one in markers for file in one.files) / rows,
     )
 
 
-def _choose(known: Sequence[Past], wanted: Settings) -> tuple[list[Past], str]:
+def _choose(known: Sequence[Past], wanted: Conditions) -> tuple[list[Past], str]:
     """The past attempts most like the ones to come, and how alike they are."""
 
     def like(*names: str) -> list[Past]:
-        return [one for one in known if all(getattr(one.settings, n) == getattr(wanted, n) for n in names)]
+        return [one for one in known if all(getattr(one.conditions, n) == getattr(wanted, n) for n in names)]
 
     speed = ("accelerator", "precision", "batch_size", "threads")
     for names, words in (

@@ -33,7 +33,7 @@ def add_project_commands(commands: Any) -> None:
 
 def run_estimate(options: argparse.Namespace) -> int:
     """Print the estimate; 0, or 1 where the partitions or the pipeline cannot be read."""
-    from j2v_dagster.attempts.estimate import Settings, current_snapshot, estimate
+    from j2v_dagster.attempts.estimate import Conditions, current_snapshot, estimate
     from j2v_dagster.shards.source import ShardSource
     from json2vec.errors import Json2VecError
 
@@ -48,7 +48,7 @@ def run_estimate(options: argparse.Namespace) -> int:
         found = estimate(
             [current_snapshot(source, chosen["output"], key) for key in options.partition],
             chosen["output"],
-            settings=Settings(
+            conditions=Conditions(
                 checkpoint_sha256=_sha256(chosen.get("checkpoint")),
                 accelerator=chosen.get("accelerator", "cpu"),
                 precision=chosen.get("precision", "32-true"),

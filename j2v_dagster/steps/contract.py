@@ -16,6 +16,7 @@ from j2v_dagster.checks import drift_result
 from json2vec.contract import NO_PROFILE, SAMPLE_ROWS, Limits, Outcome, check_shards
 from json2vec.errors import Json2VecError
 from json2vec.profile.profile import LeafProfile, drift
+from json2vec.rank_files.settings import PredictSettings
 from json2vec.reading.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -53,13 +54,16 @@ class ContractOptions:
         return cls(mode, sample, Limits.of(limits))
 
     def compare(
-        self, checkpoint: Mapping[str, Any], snapshot: Snapshot, store: Store, job: Mapping[str, Any], *, what: str,
+        self, checkpoint: Mapping[str, Any], snapshot: Snapshot, store: Store, settings: PredictSettings, *, what: str,
         log: Any,
     ) -> Outcome | None:  # fmt: skip
         """Compare a partition's shards with what the checkpoint was trained on, before anything is started.
 
         Args:
-            checkpoint: its values. job: the settings of the prediction to come.
+            checkpoint: its values.
+            snapshot: of the partition.
+            store: of the shards.
+            settings: of the prediction to come.
             what: pipeline and partition, for the message.
             log: Dagster's.
 
@@ -71,7 +75,7 @@ class ContractOptions:
         """
         if self.mode == "off":
             return None
-        outcome = self._outcome(checkpoint, snapshot, store, job)
+        outcome = self._outcome(checkpoint, snapshot, store, settings)
         if outcome.profile is None:
             log.info(f"contract: {NO_PROFILE}")
             return None
@@ -85,24 +89,27 @@ class ContractOptions:
         return outcome
 
     def _outcome(
-        self, checkpoint: Mapping[str, Any], snapshot: Snapshot, store: Store, job: Mapping[str, Any]
+        self, checkpoint: Mapping[str, Any], snapshot: Snapshot, store: Store, settings: PredictSettings
     ) -> Outcome:
         from json2vec.processors import as_preprocessor, resolve
 
-        trusted = job["trusted_modules"]
+        trusted = settings.trusted_modules
         return check_shards(
-            checkpoint, snapshot, store, sample_rows=self.sample, on_bad_row=job["on_bad_row"], limits=self.limits,
-            preprocessor=as_preprocessor(resolve(job["preprocessor"], trusted)) if job["preprocessor"] else None,
+            checkpoint, snapshot, store, sample_rows=self.sample, on_bad_row=settings.on_bad_row, limits=self.limits,
+            preprocessor=as_preprocessor(resolve(settings.preprocessor, trusted)) if settings.preprocessor else None,
             trusted_modules=trusted,
         )  # fmt: skip
 
     def drift_result(
-        self, checkpoint: Path, attempt: Store, store: Store, job: Mapping[str, Any], *, asset: dg.AssetKey
+        self, checkpoint: Path, attempt: Store, store: Store, settings: PredictSettings, *, asset: dg.AssetKey
     ) -> dg.AssetCheckResult:
         """The check `input_drift`, of a sample of the rows that an attempt predicted.
 
         Args:
-            checkpoint: of the model, local. attempt: its folder. store: of the shards.
+            checkpoint: of the model, a local file.
+            attempt: the attempt's folder.
+            store: of the shards.
+            settings: with which the ranks predicted.
         """
         import pyarrow as pa
 
@@ -111,7 +118,7 @@ class ContractOptions:
 
         try:
             snapshot = Snapshot.from_json(read_manifest(attempt).snapshot)
-            outcome = self._outcome(load(checkpoint), snapshot, store, job)
+            outcome = self._outcome(load(checkpoint), snapshot, store, settings)
         except (Json2VecError, OSError, pa.ArrowException) as exc:
             return drift_result(False, f"drift cannot be measured: {exc}", asset=asset)
         if outcome.profile is None:

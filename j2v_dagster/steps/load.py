@@ -30,12 +30,12 @@ def _load(pipeline: Pipeline, output: PartitionOutput, run_id: str, lease: Lease
     manifest = sealed.manifest
     projection = projection_of(pipeline, sealed)
     roots = sorted({path.root for path in pipeline.columns.values()} & set(sealed.schema().names)) or ["source"]
-    shown = Shown(pipeline.columns, projection.schema, pipeline.sample_rows)
+    shown = Shown(pipeline.columns, projection.schema, pipeline.options.sample_rows)
     if lease is not None:
         lease.check()
     loaded = pipeline.warehouse.replace_partition(
-        table=pipeline.table,
-        partition_column=pipeline.partition_column,
+        table=pipeline.options.table,
+        partition_column=pipeline.options.partition_column,
         partition=output.partition,
         schema=projection.schema,
         batches=shown.watch(projection.batches(sealed.batches(roots))),
@@ -47,12 +47,12 @@ def _load(pipeline: Pipeline, output: PartitionOutput, run_id: str, lease: Lease
         },
     )
     output.publish(sealed.attempt, sealed.manifest_sha256, over=before)
-    log.info(f"{pipeline.table}: {loaded.replaced:,} rows replaced by {loaded.rows:,}")
+    log.info(f"{pipeline.options.table}: {loaded.replaced:,} rows replaced by {loaded.rows:,}")
     return Result(
         metadata={
             "dagster/partition_row_count": loaded.rows,
-            "dagster/table_name": pipeline.table,
-            "dagster/uri": pipeline.warehouse.uri(pipeline.table),
+            "dagster/table_name": pipeline.options.table,
+            "dagster/uri": pipeline.warehouse.uri(pipeline.options.table),
             "dagster/column_schema": column_schema(projection.schema),
             "dagster/column_lineage": table_lineage(pipeline.columns, rank_files=pipeline.key("prediction_rank_files")),
             "replaced_rows": loaded.replaced,

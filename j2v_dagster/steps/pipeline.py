@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
-from j2v_dagster.attempts.estimate import Settings, estimate
+from j2v_dagster.attempts.estimate import Conditions, estimate
 from j2v_dagster.attempts.folder import PartitionOutput, default_scratch
 from j2v_dagster.launchers.base import Launcher
+from j2v_dagster.options import PipelineOptions
 from j2v_dagster.shards.partitions import output_template
 from j2v_dagster.shards.source import ShardSource, shown_listing
 from j2v_dagster.steps.contract import ContractOptions
@@ -20,6 +21,7 @@ from j2v_dagster.translator import PredictionTranslator, Role
 from j2v_dagster.warehouse.base import Warehouse
 from j2v_dagster.warehouse.columns import ColumnPath
 from json2vec.errors import CheckpointError
+from json2vec.rank_files.settings import PredictSettings
 from json2vec.reading.snapshot import Snapshot
 from json2vec.storage.local import file_sha256
 from json2vec.storage.opening import fetch
@@ -27,30 +29,47 @@ from json2vec.storage.opening import fetch
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A pipeline's options, resolved and checked; `build_prediction_pipeline` documents each."""
+    """A pipeline: its options, and what was made of those that name something.
 
-    name: str
+    Attributes:
+        options: as they were given, checked.
+        source: where the shards of each partition lie.
+        partitions_def: the partitions.
+        checkpoint: absolute path or URI.
+        output: absolute path or URI.
+        scratch: absolute path; None where none was named.
+        warehouse: the tables.
+        columns: path in the rank files by column name.
+        launcher: starts the ranks.
+        translator: names the assets.
+        contract: how the shards are held to the contract.
+    """
+
+    options: PipelineOptions
     source: ShardSource
     partitions_def: dg.PartitionsDefinition
     checkpoint: str
     output: str
+    scratch: str | None
     warehouse: Warehouse
-    table: str
     columns: Mapping[str, ColumnPath]
-    partition_column: str
-    ranks: int
-    rank_timeout_s: float
-    min_free_bytes: int
-    replay_sample: int
-    require: tuple[str, ...]
     launcher: Launcher
     translator: PredictionTranslator
-    resume: bool = True
-    scratch: str | None = None
-    contract: ContractOptions = field(default_factory=ContractOptions)
-    incremental: bool = False
-    sample_rows: int = 5
-    job: dict[str, Any] = field(default_factory=dict)
+    contract: ContractOptions
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    @cached_property
+    def settings(self) -> PredictSettings:
+        """What the ranks must know of the options."""
+        return self.options.settings()
+
+    @property
+    def require(self) -> tuple[str, ...]:
+        """The findings that must be proven; ``replay`` is not among them where no row is predicted again."""
+        return tuple(name for name in self.options.require if self.options.replay_sample or name != "replay")
 
     def key(self, role: Role) -> dg.AssetKey:
         return self.translator.key(self.name, role)
@@ -65,13 +84,9 @@ class Pipeline:
 
     def estimate_line(self, snapshots: Sequence[Snapshot], checkpoint_sha256: str | None) -> str:
         """What predicting ``snapshots`` with one start of the ranks will take, for the log."""
-        settings = Settings(
-            checkpoint_sha256=checkpoint_sha256,
-            world_size=self.ranks,
-            **{name: self.job[name] for name in ("accelerator", "precision", "batch_size", "threads")},
-        )
+        conditions = Conditions.of(self.settings, checkpoint_sha256=checkpoint_sha256, world_size=self.options.ranks)
         return estimate(
-            snapshots, self.output, settings=settings, folder=output_template(self.source.folder), one_start=True,
+            snapshots, self.output, conditions=conditions, folder=output_template(self.source.folder), one_start=True,
             storage_options=self.source.storage_options,
         ).summary()  # fmt: skip
 

@@ -80,16 +80,16 @@ def _prepare(
         log.info(pipeline.estimate_line([snapshot], digest))
     model = load_checkpoint(checkpoint)  # plain values and tensors; refuses a truncated or foreign file
     compared = pipeline.contract.compare(
-        model, snapshot, pipeline.source.store(partition), pipeline.job, log=log,
+        model, snapshot, pipeline.source.store(partition), pipeline.settings, log=log,
         what=f"pipeline {pipeline.name!r}, partition {partition!r}",
     )  # fmt: skip
-    earlier = output.resumable() if pipeline.resume else []
-    stored = reusable(output, log=log) if pipeline.incremental else None
+    earlier = output.resumable() if pipeline.options.resume else []
+    stored = reusable(output, log=log) if pipeline.options.incremental else None
     attempt = output.create(run_id)
     share = 1.0
     if attempt.remote is not None:  # only open segments lie on the disk, one a rank
-        share = min(1.0, pipeline.ranks * pipeline.job["segment_rows"] / max(snapshot.rows, 1))
-    check_free_space(attempt.path, snapshot, min_free_bytes=pipeline.min_free_bytes, share=share)
+        share = min(1.0, pipeline.options.ranks * pipeline.settings.segment_rows / max(snapshot.rows, 1))
+    check_free_space(attempt.path, snapshot, min_free_bytes=pipeline.options.min_free_bytes, share=share)
     job = PredictJob(
         attempt=attempt.name,
         checkpoint=pipeline.checkpoint,
@@ -97,16 +97,17 @@ def _prepare(
         output=attempt.uri,
         snapshot=snapshot.to_json(),
         intervals=[(0, snapshot.rows)],
-        world_size=pipeline.ranks,
+        world_size=pipeline.options.ranks,
         scratch=str(pipeline.scratch or default_scratch()),
         reuse=None if stored is None else stored.attempt.uri,
-        **pipeline.job,
+        storage_options=pipeline.source.storage_options or {},
+        **dict(pipeline.settings),
     )
     job, resumed = resume_attempt(attempt, job, earlier, snapshot, log=log)
     attempt.write_job(job.model_dump_json())
     log.info(
         f"attempt {attempt.name}: {snapshot.rows - resumed.adopted_rows:,} rows of partition {partition} on "
-        f"{pipeline.ranks} ranks; logs: {attempt.log_folder}"
+        f"{pipeline.options.ranks} ranks; logs: {attempt.log_folder}"
     )
     return Prepared(partition, attempt, job, snapshot, resumed, model, compared, lease)
 
@@ -116,7 +117,12 @@ def launch_ranks(
 ) -> None:
     """Start the ranks once and wait for their end; see `j2v_dagster.steps.watch.run_ranks`."""
     run_ranks(
-        pipeline.launcher, launch, ranks=pipeline.ranks, rank_timeout_s=pipeline.rank_timeout_s, log=log, over=over
+        pipeline.launcher,
+        launch,
+        ranks=pipeline.options.ranks,
+        rank_timeout_s=pipeline.options.rank_timeout_s,
+        log=log,
+        over=over,
     )
 
 
@@ -135,7 +141,7 @@ def committed(pipeline: Pipeline, prepared: Prepared, manifest: Manifest, launch
         prepared.job, manifest, snapshot,
         schema=schema,
         lineage=_lineage(pipeline, schema, snapshot, prepared.model["schema"]),
-        ranks=rank_table(attempt, pipeline.ranks),
+        ranks=rank_table(attempt, pipeline.options.ranks),
         where={
             "dagster/uri": attempt.uri,
             "attempt": attempt.name,
@@ -153,7 +159,7 @@ def _lineage(
     names = snapshot.schema.names
     kept = [child.name for child in rank_files.field("inputs").type] if "inputs" in rank_files.names else []
     # A preprocessor may make anything out of any column.
-    read = names if pipeline.job["preprocessor"] else columns_read(model, names)
+    read = names if pipeline.settings.preprocessor else columns_read(model, names)
     addresses = [child.name for child in rank_files.field("predictions").type]
     return rank_file_lineage(kept, addresses, shards=pipeline.key("input_shards"), read=read)
 
@@ -225,7 +231,7 @@ def commit_attempt(attempt: Attempt, job: PredictJob) -> Manifest:
             attempt.store,
             plan_job(job),
             attempt=attempt.name,
-            settings=job.settings(),
+            settings=job.recorded(),
             adopted=read_adopted(attempt.store),
             max_rejected=job.max_rejected,
         )

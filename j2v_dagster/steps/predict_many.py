@@ -53,7 +53,8 @@ def predict_many(
         if some:
             launch.folder.mkdir(parents=True, exist_ok=True)
             launch.job_path.write_text(PredictJobs(jobs=[one.job for one in some.values()]).model_dump_json())
-            log.info(f"{len(some)} partitions in one start of {pipeline.ranks} ranks; logs: {launch.log_folder}")
+            ranks = pipeline.options.ranks
+            log.info(f"{len(some)} partitions in one start of {ranks} ranks; logs: {launch.log_folder}")
             try:
                 launch_ranks(pipeline, launch, log, over)
             except Json2VecError as exc:  # a partition whose ranks had all ended before is whole all the same

@@ -29,9 +29,9 @@ def verify(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger)
             inputs=pipeline.source.uri(partition),
             model=_model(pipeline) if {"schema", "values", "replay"} & set(pipeline.require) else None,
             require=pipeline.require,
-            sample=pipeline.replay_sample,
+            sample=pipeline.options.replay_sample,
             storage_options=pipeline.source.storage_options,
-            trusted_modules=pipeline.job["trusted_modules"],
+            trusted_modules=pipeline.settings.trusted_modules,
         )
     except IncompletePredictions as exc:
         results = list(incomplete_results(str(exc), asset=asset))
@@ -41,14 +41,14 @@ def verify(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger)
     verdicts = {str(result.check_name): result.passed for result in results}
     write_verdict(attempt, passed=all(verdicts.values()), checks=verdicts)
     drift = pipeline.contract.drift_result(
-        pipeline.local_checkpoint(), attempt.store, pipeline.source.store(partition), pipeline.job, asset=asset
+        pipeline.local_checkpoint(), attempt.store, pipeline.source.store(partition), pipeline.settings, asset=asset
     )
     return [*results, rejected_result(attempt.store, asset=asset), drift]
 
 
 def _model(pipeline: Pipeline) -> Model:
     local = pipeline.local_checkpoint()
-    return _load_model(str(local), checkpoint_sha256(local), tuple(pipeline.job["trusted_modules"]))
+    return _load_model(str(local), checkpoint_sha256(local), tuple(pipeline.settings.trusted_modules))
 
 
 @lru_cache(maxsize=1)

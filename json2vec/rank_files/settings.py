@@ -1,4 +1,14 @@
-"""How ranks predicted, as manifests record it, and the digest that says whether two attempts may share segments."""
+"""How ranks predict: the settings that a job and a pipeline have in common, and the digests that follow from them.
+
+Each setting says what it changes:
+
+    values     what is stored for a row. Two attempts that differ in one share no segment, and no stored prediction.
+    rows       which rows are stored, but not what is stored for any of them.
+    nothing    neither: how fast it goes, how files are cut, what is refused.
+
+`settings_digest` covers the first kind, and the code and the libraries that take part. The code version that Dagster
+shows covers the first two. Decision 16 says why.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +16,168 @@ import hashlib
 import importlib.util
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
 from json2vec.storage.local import file_sha256
 
+Changes = Literal["values", "rows", "nothing"]
+
 SETTINGS = ("device", "precision", "batch_size", "threads", "preprocessor", "postprocessor", "inputs", "reconstruct")
+"""What a manifest records of how its ranks predicted. ``device`` is the setting ``accelerator``."""
+
+
+def about(
+    description: str, *, changes: Changes = "nothing", unit: str = "", example: Any = None, **bounds: Any
+) -> Any:
+    """What people and programs are told of an option, for ``Annotated[type, about(...)]``.
+
+    Args:
+        description: whole sentences, in the words of somebody who has not read the code.
+        changes: what a different value changes in the rank files.
+        unit: of a number, such as ``rows`` or ``seconds``.
+        example: a value other than the default.
+        **bounds: of pydantic's ``Field``, such as ``ge=1``.
+    """
+    return Field(
+        description=description,
+        examples=None if example is None else [example],
+        json_schema_extra={"changes": changes, "unit": unit},
+        **bounds,
+    )
+
+
+class SharedSettings(BaseModel):
+    """What a pipeline's options and a job have in common, by the same names and with the same defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: Annotated[
+        int | None, about("Rows of a forward pass; by default the model's.", unit="rows", example=512, ge=1)
+    ] = None
+    accelerator: Annotated[
+        str, about("The device, as Lightning's Trainer takes it: cpu, gpu, ...", changes="values", example="gpu")
+    ] = "cpu"
+    precision: Annotated[
+        str, about("The arithmetic, as Lightning's Trainer takes it.", changes="values", example="bf16-mixed")
+    ] = "32-true"
+    threads: Annotated[
+        int | None,
+        about("Torch threads of each rank; by default the CPUs over the ranks, at least 1.", unit="threads", ge=1),
+    ] = None
+    preprocessor: Annotated[
+        str | None,
+        about(
+            "A function module:function that makes the model's observations of the rows as read. Its module must be "
+            "in trusted_modules.",
+            changes="values",
+            example="shop.features:prepare",
+        ),
+    ] = None
+    postprocessor: Annotated[
+        str | None,
+        about(
+            "A function module:function that makes the stored columns of the predictions. Its module must be in "
+            "trusted_modules.",
+            changes="values",
+            example="shop.features:tidy",
+        ),
+    ] = None
+    trusted_modules: Annotated[
+        Sequence[str],
+        AfterValidator(tuple),
+        about("Modules that a job or a checkpoint may import; their code counts as a setting.", example=["shop"]),
+    ] = ()
+    reconstruct: Annotated[
+        Sequence[str],
+        AfterValidator(tuple),
+        about("Addresses whose inputs are predicted as well.", changes="values", example=["record/amount"]),
+    ] = ()
+    segment_rows: Annotated[
+        int, about("Input rows after which a rank seals a file and begins the next.", unit="rows", ge=1)
+    ] = 1_000_000
+    flush_every_n_batches: Annotated[
+        int | None,
+        about("Batches in a Parquet row group; by default as many as the writer sees fit.", unit="batches", ge=1),
+    ] = None
+    on_bad_row: Annotated[
+        Literal["raise", "quarantine"],
+        about(
+            "What happens to a row that cannot be read or encoded: raise fails the run, quarantine puts it into "
+            "rejected-N.parquet.",
+            changes="rows",
+            example="quarantine",
+        ),
+    ] = "raise"
+    max_rejected: Annotated[
+        int | float,
+        about(
+            "How much may be quarantined before the run fails and nothing is committed: a share of all input rows "
+            "(from 0.0 to 1.0), or a number of rows (a whole number). Rows that a preprocessor drops do not count.",
+            unit="share or rows",
+            example=100,
+        ),
+    ] = MAX_REJECTED
+
+    @field_validator("max_rejected", mode="before")
+    @classmethod
+    def _share_or_rows(cls, value: Any) -> Any:
+        check_max_rejected(value)
+        return value
+
+
+class PredictSettings(SharedSettings):
+    """Everything that a rank must know about how to predict, besides which rows and which model."""
+
+    inputs: Annotated[
+        bool | Sequence[str],
+        about("The input columns that the rank files keep: all, none, or these.", changes="values", example=["id"]),
+    ] = True
+
+    def recorded(self) -> dict[str, Any]:
+        """What the manifest records, by the names of `SETTINGS`."""
+        return {name: self.plain("accelerator" if name == "device" else name) for name in SETTINGS}
+
+    def plain(self, name: str) -> Any:
+        """A setting as JSON has it."""
+        value = getattr(self, name)
+        return list(value) if isinstance(value, tuple) else value
+
+    def values(self) -> dict[str, Any]:
+        """The settings that change what is stored for a row."""
+        return {name: self.plain(name) for name in names_that_change(type(self), "values")}
+
+    def digest(self, checkpoint_sha256: str) -> str:
+        """`settings_digest` of these settings with a model: attempts with the same one may share segments.
+
+        Nothing is imported to compute it.
+        """
+        processors = [name.partition(":")[0] for name in (self.preprocessor, self.postprocessor) if name]
+        values = {**self.values(), "checkpoint_sha256": checkpoint_sha256}
+        return settings_digest(values, [*self.trusted_modules, *processors])
+
+    def code_version(self) -> str:
+        """A short digest of what changes the stored rows, for Dagster to show and to compare.
+
+        The versions of the checkpoint and of the shards come from their own assets. A device other than the CPU counts
+        since its last digits differ; the CPU is left out, so that versions from before this rule stay what they were.
+        """
+        kept = {**self.values(), **{name: self.plain(name) for name in names_that_change(type(self), "rows")}}
+        if kept["accelerator"] == "cpu":
+            del kept["accelerator"]
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def names_that_change(model: type[BaseModel], what: Changes) -> tuple[str, ...]:
+    """Names of a model's settings that change ``what``."""
+    extras = {name: field.json_schema_extra for name, field in model.model_fields.items()}
+    return tuple(name for name, extra in extras.items() if isinstance(extra, dict) and extra.get("changes") == what)
 
 
 def settings_digest(settings: Mapping[str, Any], modules: Iterable[str] = ()) -> str:

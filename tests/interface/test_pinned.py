@@ -149,7 +149,7 @@ EVERYTHING_JSON = (
 @pytest.mark.parametrize(("job", "text"), [(PLAIN, PLAIN_JSON), (EVERYTHING, EVERYTHING_JSON)], ids=["plain", "all"])
 def test_the_json_of_a_job_stays(job: dict[str, Any], text: str) -> None:
     """It lies in the attempts' folders, and a launcher hands it to ranks."""
-    assert j2v.PredictJob(**job).model_dump_json() == text
+    assert json.loads(j2v.PredictJob(**job).model_dump_json()) == json.loads(text)
     assert j2v.PredictJob.model_validate_json(text) == j2v.PredictJob(**job)
 
 
@@ -341,7 +341,7 @@ def test_a_pipeline_has_the_same_options() -> None:
 
 def test_the_component_has_the_options_of_a_pipeline() -> None:
     fields = dataclasses.fields(j2v_dagster.Json2VecPredictions)
-    assert [field.name for field in fields] == [*REQUIRED, *DEFAULTS]
+    assert [field.name for field in fields[: len(REQUIRED)]] == REQUIRED
     assert {field.name: field.default for field in fields[len(REQUIRED) :]} == DEFAULTS
 
 

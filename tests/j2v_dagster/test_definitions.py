@@ -13,13 +13,19 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import j2v_dagster
 from j2v_dagster.cli.main import build_parser, main
 from j2v_dagster.component import Json2VecPredictions
 from j2v_dagster.definitions import DefinitionsFileError, pipelines_from_yaml
-from j2v_dagster.pipeline import OPTIONS, build_prediction_pipeline
+from j2v_dagster.options import OptionError, PipelineOptions
+from j2v_dagster.options import options as known_options
+from j2v_dagster.options.table import options_table
+from j2v_dagster.pipeline import build_prediction_pipeline
 from j2v_dagster.translator import PredictionTranslator, Role
+from json2vec.rank_files.settings import PredictSettings
 
 
 def options(name: str = "flights") -> dict[str, Any]:
@@ -127,26 +133,94 @@ def test_an_option_that_cannot_be_meant_is_refused(changed: dict[str, Any], mess
         build_prediction_pipeline(**{**options(), **changed})
 
 
-def test_every_option_is_documented_and_the_component_has_the_same() -> None:
-    documentation = inspect.getdoc(build_prediction_pipeline) or ""
-    for name in OPTIONS:
-        assert f"    {name}: " in documentation, name
+def test_every_option_is_described_and_the_component_has_the_same() -> None:
     parameters = inspect.signature(build_prediction_pipeline).parameters
-    assert {field.name for field in fields(Json2VecPredictions)} == set(parameters) == set(OPTIONS)
+    documentation = inspect.getdoc(build_prediction_pipeline) or ""
     model = Json2VecPredictions.get_model_cls()
     assert model is not None
     properties = model.model_json_schema()["properties"]
-    for field in fields(Json2VecPredictions):
-        assert properties[field.name].get("description"), field.name
-        default = parameters[field.name].default
-        if default is not inspect.Parameter.empty:
-            assert field.default == default, field.name
+    of_component = {field.name: field for field in fields(Json2VecPredictions)}
+    assert set(of_component) == set(parameters) == {option.name for option in known_options()}
+    for option in known_options():
+        assert option.description.endswith((".", "...")), option.name
+        assert f"    {option.name}: {option.description}" in documentation, option.name
+        assert properties[option.name]["description"] == option.description
+        if not option.required:
+            assert parameters[option.name].default == of_component[option.name].default == option.default
+            assert option.example is None or option.example != option.default, option.name
 
 
-def test_the_page_on_dagster_documents_every_option() -> None:
+def test_the_page_on_dagster_has_the_table_of_options() -> None:
+    """Its remedy: ``python -m j2v_dagster.options.table`` prints the table as it must stand there."""
     page = (Path(j2v_dagster.__file__).parents[1] / "docs" / "dagster.md").read_text()
-    for name in OPTIONS:
-        assert f"`{name}`" in page, name
+    assert options_table() in page
+
+
+def test_examples_and_defaults_of_options_are_what_the_options_take() -> None:
+    for option in known_options():
+        for value in (option.example, None if option.required else option.default):
+            if value is not None:
+                PipelineOptions.of(options() | {option.name: value})
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rank": 2}, r"pipeline 'flights': unknown keys \['rank'\]; did you mean 'ranks' for 'rank'\?"),
+        ({"ranks": "two"}, r"ranks is 'two'; input should be a valid integer.*Processes that predict one partition"),
+        ({"segment_rows": 0, "retries": -1}, "segment_rows is 0; expected at least 1; retries is -1; expected"),
+        ({"max_rejected": 1.5}, r"max_rejected is 1\.5; expected a share"),
+        ({"storage_options": {"secret": "s3cr3t"}}, r"storage_options holds \['secret'\]; expected no credentials"),
+        ({"freshness_warn_s": 100}, "pipeline 'flights': freshness_warn_s needs freshness_fail_s"),
+        ({"translator": "os:path"}, "translator 'os:path'"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_an_option_that_cannot_be_meant(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        build_prediction_pipeline(**{**options(), **changed})
+    assert "s3cr3t" not in str(raised.value)
+
+
+def test_all_that_is_missing_is_said_at_once() -> None:
+    with pytest.raises(OptionError, match=r"'flights': ranks is 0; .*; inputs, partitions, .*, columns must be said"):
+        build_prediction_pipeline(name="flights", ranks=0)  # type: ignore[call-arg]
+
+
+SOME_VALUE = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from(["", "x", "raise", "a:b"]),
+    st.lists(st.sampled_from(["", "x"]), max_size=2), st.dictionaries(st.just("k"), st.integers(), max_size=1),
+)  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.dictionaries(st.sampled_from([option.name for option in known_options()]), SOME_VALUE, max_size=4))
+def test_options_are_taken_or_refused_with_a_message_of_our_own(changed: dict[str, Any]) -> None:
+    said = ""
+    try:
+        assert PipelineOptions.of({**options(), **changed}).settings().digest("0" * 64)
+    except OptionError as exc:
+        said = str(exc)
+    assert not said or any(name in said for name in changed)
+
+
+def test_settings_say_what_they_change() -> None:
+    """Another value of one that changes stored values is another code version, and shares no segment."""
+    whole = PipelineOptions.of(options())
+    before = whole.settings()
+    for option in known_options():
+        name = {"keep_inputs": "inputs"}.get(option.name, option.name)
+        if name not in PredictSettings.model_fields or option.name in ("name", "inputs"):
+            continue
+        after = PipelineOptions.of({**options(), option.name: option.example or 7}).settings()
+        changes = PredictSettings.model_fields[name].json_schema_extra["changes"]  # type: ignore[index, call-overload]
+        assert (after.code_version() != before.code_version()) == (changes in ("values", "rows")), name
+        assert (after.digest("m") != before.digest("m")) == (changes == "values" or name == "trusted_modules"), name
+        assert option.changes == changes, name
+
+
+def test_the_code_version_of_a_pipeline_on_cpus_stays() -> None:
+    """Another one makes every partition look stale."""
+    assert PipelineOptions.of(options()).settings().code_version() == "9fd0e49f25fd"
 
 
 def test_yaml_resolves_paths_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_unchanged_rows_take_predictions_from_a_bucket(
             reuse=None if reuse is None else f"{bucket}/out ü/{reuse}",
         )  # fmt: skip
         run_job(job)
-        return commit_predictions(output, plan_job(job), settings=job.settings(), storage_options=options)
+        return commit_predictions(output, plan_job(job), settings=job.recorded(), storage_options=options)
 
     values = np.arange(50) / 7
     predict("a1", values)

@@ -15,21 +15,21 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from j2v_dagster.attempts.estimate import ATTEMPTS, MARKERS, Settings, current_snapshot, estimate, past_attempts
+from j2v_dagster.attempts.estimate import ATTEMPTS, MARKERS, Conditions, current_snapshot, estimate, past_attempts
 from j2v_dagster.cli.main import main
 from j2v_dagster.shards.source import ShardSource, write_inputs
 from json2vec.rank_files.manifest import Marker, SealedFile
 from json2vec.storage.local import LocalStore
 from json2vec.storage.opening import open_store
 
-CPU = Settings(
+CPU = Conditions(
     checkpoint_sha256="a" * 64, accelerator="cpu", precision="32-true", batch_size=None, threads=None, world_size=2
 )
 BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def write_attempt(
-    output: Path, partition: str, number: int, *, rows_per_s: float, rows: int = 1000, settings: Settings = CPU
+    output: Path, partition: str, number: int, *, rows_per_s: float, rows: int = 1000, settings: Conditions = CPU
 ) -> None:
     """What an attempt leaves whose ranks started 8 s after it and then predicted at ``rows_per_s`` each."""
     began = BEGAN + timedelta(minutes=number)
@@ -67,13 +67,13 @@ def source(tmp_path: Path) -> ShardSource:
 
 def test_without_a_past_only_bytes_are_told(tmp_path: Path, source: ShardSource) -> None:
     snapshot = source.snapshot("d1")
-    found = estimate([snapshot], str(tmp_path / "out"), settings=CPU)
+    found = estimate([snapshot], str(tmp_path / "out"), conditions=CPU)
     size = (tmp_path / "shards" / "dt=d1" / "a.parquet").stat().st_size
     assert (found.rows, found.shards, found.input_bytes, found.rank_rows) == (4000, 1, size, 2000)
     assert (found.seconds, found.output_bytes, found.basis) == (None, 2 * size, "no past rate: first run")
     assert found.free_bytes is not None
     assert found.free_bytes > 0
-    line = estimate([snapshot], str(tmp_path / "out"), settings=CPU).summary()
+    line = estimate([snapshot], str(tmp_path / "out"), conditions=CPU).summary()
     assert line.startswith("estimate: 4,000 rows in 1 shard (")
     assert "on 2 ranks, up to 2,000 rows each" in line
     assert "no past rate: first run" in line
@@ -85,12 +85,12 @@ def test_seconds_and_bytes_follow_from_the_past(tmp_path: Path, source: ShardSou
     for number, rate in enumerate((100.0, 200.0, 400.0)):
         write_attempt(output, "d0", number, rows_per_s=rate)
     write_attempt(output, "d9", 7, rows_per_s=200.0)
-    found = estimate([source.snapshot("d1")], str(output), settings=CPU)
+    found = estimate([source.snapshot("d1")], str(output), conditions=CPU)
     # Two attempts a partition at most, so the one at 100 rows/s is forgotten.
     assert found.basis.startswith("from 3 past attempts of this model with these settings")
     assert (found.seconds, found.seconds_low, found.seconds_high) == (8 + 2000 / 200, 8 + 2000 / 400, 8 + 2000 / 200)
     assert found.output_bytes == 4000 * 20
-    both = estimate([source.snapshot("d1"), source.snapshot("d2")], str(output), settings=CPU)
+    both = estimate([source.snapshot("d1"), source.snapshot("d2")], str(output), conditions=CPU)
     assert (both.rows, both.rank_rows, both.partitions) == (6001, 2000, 2)
     assert both.seconds == pytest.approx(8 + 2000 / 200 + 8 + 1001 / 200)
     assert "about 31 s (" in both.summary()
@@ -117,7 +117,7 @@ def test_the_likest_attempts_count(
     write_attempt(output, "d0", 1, rows_per_s=9000.0, settings=replace(CPU, accelerator="gpu", checkpoint_sha256="e"))
     write_attempt(output, "d0", 2, rows_per_s=100.0)
     settings = replace(CPU, **changed)
-    found = estimate([source.snapshot("d1")], str(output), settings=settings)
+    found = estimate([source.snapshot("d1")], str(output), conditions=settings)
     assert words in found.basis
     assert found.seconds == pytest.approx(8 + 4000 / settings.world_size / rate)
 
@@ -126,7 +126,7 @@ def test_the_newest_attempts_weigh_most(tmp_path: Path, source: ShardSource) -> 
     output = tmp_path / "out"
     for number in range(12):  # the model became slower: six partitions at 1000 rows/s, then six at 100
         write_attempt(output, f"d{number:02}", number, rows_per_s=1000.0 if number < 6 else 100.0)
-    found = estimate([source.snapshot("d1")], str(output), settings=CPU)
+    found = estimate([source.snapshot("d1")], str(output), conditions=CPU)
     assert found.seconds == pytest.approx(8 + 2000 / 100)
     assert found.seconds_low == pytest.approx(8 + 2000 / 1000)
 

@@ -69,7 +69,7 @@ class Runs:
         for rank in range(job.world_size):
             self.rank(job, rank)
         return commit_predictions(
-            self.root / name, plan_job(job), settings=job.settings(), adopted=read_adopted(self.root / name),
+            self.root / name, plan_job(job), settings=job.recorded(), adopted=read_adopted(self.root / name),
             max_rejected=job.max_rejected,
         )  # fmt: skip
 

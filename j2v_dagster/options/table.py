@@ -1,0 +1,29 @@
+"""The options as the table in docs/dagster.md: ``python -m j2v_dagster.options.table`` prints it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from j2v_dagster.options.model import options
+
+_CHANGES = {"values": " *Changes predictions.*", "rows": " *Changes which rows are stored.*", "nothing": ""}
+
+
+def options_table() -> str:
+    """The options as a Markdown table, the required ones first."""
+    lines = ["| option | default | unit | meaning |", "|---|---|---|---|"]
+    for one in options():
+        default = "required" if one.required else "" if one.default is None else f"`{_spelled(one.default)}`"
+        lines.append(f"| `{one.name}` | {default} | {one.unit} | {one.description}{_CHANGES[one.changes]} |")
+    return "\n".join(lines)
+
+
+def _spelled(value: Any) -> str:
+    """A default as YAML has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{', '.join(value)}]" if isinstance(value, tuple) else f"{value}"
+
+
+if __name__ == "__main__":
+    print(options_table())
