@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from json2vec.storage.store import Store
     from json2vec.verify.verify import Finding, Report
 
-FINDINGS_OF_CHECK = {
+FINDINGS_OF_CHECK: dict[str, tuple[str, ...]] = {
     "every_rank_file_present": ("files",),
     "row_alignment": ("coverage", "inputs", "replay"),
     "schema_matches_model": ("schema",),
@@ -25,7 +25,7 @@ FINDINGS_OF_CHECK = {
 }
 REJECTED_CHECK = "rejected_rows"
 DRIFT_CHECK = "input_drift"
-ALL_FINDINGS = tuple(name for names in FINDINGS_OF_CHECK.values() for name in names)
+ALL_FINDINGS: tuple[str, ...] = tuple(name for names in FINDINGS_OF_CHECK.values() for name in names)
 _REMEDY = "Remedy: see the finding's own; materializing prediction_rank_files again repairs damaged or missing files."
 _RULES = {
     "every_rank_file_present": "Rule: the attempt's folder holds exactly the files of its manifest, with their sizes "

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from json2vec.rank_files.settings import Changes
+from json2vec.rank_files.settings import Changes, told
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def options_of(model: type[BaseModel], *, last: type[BaseModel] | None = None) -
 
 
 def _option(name: str, field: FieldInfo) -> Option:
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    extra = told(field)
     return Option(
         name=name,
         type=field.annotation,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from j2v_dagster.options.model import options
 
@@ -22,7 +22,9 @@ def _spelled(value: Any) -> str:
     """A default as YAML has it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"[{', '.join(value)}]" if isinstance(value, tuple) else f"{value}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(str(part) for part in cast('tuple[object, ...]', value))}]"
+    return f"{value}"
 
 
 if __name__ == "__main__":

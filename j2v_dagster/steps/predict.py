@@ -113,7 +113,7 @@ def _prepare(
 
 
 def launch_ranks(
-    pipeline: Pipeline, launch: Launch, log: logging.Logger, over: Callable[[Attempt], None] | None = None
+    pipeline: Pipeline, launch: Launch, log: logging.Logger, on_done: Callable[[Attempt], None] | None = None
 ) -> None:
     """Start the ranks once and wait for their end; see `j2v_dagster.steps.watch.run_ranks`."""
     run_ranks(
@@ -122,7 +122,7 @@ def launch_ranks(
         ranks=pipeline.options.ranks,
         rank_timeout_s=pipeline.options.rank_timeout_s,
         log=log,
-        over=over,
+        on_done=on_done,
     )
 
 

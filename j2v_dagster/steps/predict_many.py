@@ -43,7 +43,7 @@ def predict_many(
         launch, trouble = _launch_of(pipeline, run_id, list(some.values())), ""
         manifests: dict[str, Manifest] = {}
 
-        def over(attempt: Attempt) -> None:
+        def commit_one(attempt: Attempt) -> None:
             one = some.pop(attempt.name)
             try:
                 manifests[one.partition] = commit(one)
@@ -56,13 +56,13 @@ def predict_many(
             ranks = pipeline.options.ranks
             log.info(f"{len(some)} partitions in one start of {ranks} ranks; logs: {launch.log_folder}")
             try:
-                launch_ranks(pipeline, launch, log, over)
+                launch_ranks(pipeline, launch, log, commit_one)
             except Json2VecError as exc:  # a partition whose ranks had all ended before is whole all the same
                 log.error(str(exc))
                 trouble = f" (the ranks failed: {exc})"
         # All manifests first: whoever reads them need not wait for what the UI shows of them.
         for one in list(some.values()):
-            over(one.attempt)
+            commit_one(one.attempt)
         for partition, one in ready.items():
             if isinstance(one, Exception):
                 yield partition, one

@@ -90,7 +90,7 @@ def run_ranks(
     rank_timeout_s: float,
     log: logging.Logger,
     report_every_s: float = 5.0,
-    over: Callable[[Attempt], None] | None = None,
+    on_done: Callable[[Attempt], None] | None = None,
 ) -> None:
     """Start the ranks of ``launch``'s job and wait until all have ended well. Whatever else happens, an interrupt as
     well, none of them is left running.
@@ -98,7 +98,7 @@ def run_ranks(
     Args:
         rank_timeout_s: seconds without progress (rows, or any other line) after which a rank counts as hung.
         log: gets the ranks' lines and, every ``report_every_s`` seconds, their progress.
-        over: called with each attempt, in order, that no rank works on any more, well or not, while they work on the
+        on_done: called with each attempt, in order, that no rank works on any more, well or not, while they work on the
             next. The ranks' last lines may come too late for it: what was not named is the caller's to look after.
 
     Raises:
@@ -113,10 +113,10 @@ def run_ranks(
             status = launcher.status(handle)  # before the logs, so that the last lines are read as well
             _drain(launcher, handle, since, watched, log)
             done = min(one.done for one in watched.values())
-            if over is not None:
+            if on_done is not None:
                 began = time.monotonic()
                 for attempt in launch.attempts[told:done]:
-                    over(attempt)
+                    on_done(attempt)
                 for one in watched.values():  # whose lines nobody read meanwhile
                     one.moved += time.monotonic() - began
             told = done

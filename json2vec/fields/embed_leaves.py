@@ -16,7 +16,7 @@ from torch import nn
 
 from json2vec.address import Address
 from json2vec.batch import FieldBatch
-from json2vec.nn.tables import _hooked
+from json2vec.nn.tables import hooked
 
 Tensors = dict[str, torch.Tensor]
 
@@ -67,7 +67,7 @@ def _groups(embedders: Mapping[Address, nn.Module], fields: Mapping[Address, Fie
         together = (
             "embed_together" in vars(type(module))  # not of a parent, whose forward may be another
             and not (module.training or torch.is_grad_enabled())
-            and not _hooked(module)
+            and not hooked(module)
             and (state.numel() < SMALL or state.device.type != "cpu")
         )
         alike = cast("EmbedsTogether", module).alike() if together else None

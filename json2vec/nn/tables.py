@@ -14,10 +14,10 @@ SMALL_TABLE = 16_384
 
 def plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether ``module`` does what ``kind`` does and nothing else: no subclass, such as an adapter, and no hooks."""
-    return type(module) is kind and not _hooked(module)
+    return type(module) is kind and not hooked(module)
 
 
-def _hooked(module: nn.Module) -> bool:
+def hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 

@@ -20,9 +20,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic.fields import FieldInfo
 
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
 from json2vec.storage.local import file_sha256
@@ -174,10 +175,15 @@ class PredictSettings(SharedSettings):
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def told(field: FieldInfo) -> dict[str, Any]:
+    """What `about` told of a field beside its description: ``changes`` and ``unit``."""
+    extra = field.json_schema_extra
+    return cast("dict[str, Any]", extra) if isinstance(extra, dict) else {}
+
+
 def names_that_change(model: type[BaseModel], what: Changes) -> tuple[str, ...]:
     """Names of a model's settings that change ``what``."""
-    extras = {name: field.json_schema_extra for name, field in model.model_fields.items()}
-    return tuple(name for name, extra in extras.items() if isinstance(extra, dict) and extra.get("changes") == what)
+    return tuple(name for name, field in model.model_fields.items() if told(field).get("changes") == what)
 
 
 def settings_digest(settings: Mapping[str, Any], modules: Iterable[str] = ()) -> str:

@@ -6,8 +6,8 @@ The options of the concrete leaves (`Number`, `Category`, ...) stand with their 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
@@ -132,10 +132,11 @@ class Mask(Options):
     @field_validator("exclude", mode="before")
     @classmethod
     def _exclude(cls, value: Any) -> Any:
-        given = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else () if value is None else (value,)
-        for one in given:
-            if not isinstance(one, str) and not callable(one):
-                raise ValueError(f"expected names, addresses or selectors; got {one!r}")
+        many = isinstance(value, (list, tuple, set, frozenset))
+        given = tuple(cast("Iterable[Any]", value)) if many else () if value is None else (value,)
+        for excluded in given:
+            if not isinstance(excluded, str) and not callable(excluded):
+                raise ValueError(f"expected names, addresses or selectors; got {excluded!r}")
         return given
 
     @model_validator(mode="after")
@@ -188,7 +189,7 @@ class Array(Node):
     @field_validator("fields", mode="before")
     @classmethod
     def _children(cls, value: Any) -> Any:
-        return tuple(_node(child) for child in value)
+        return tuple(node_of(child) for child in value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -217,17 +218,18 @@ def walk(root: Node) -> dict[Address, Node]:
     return dict(visit(root, ()))
 
 
-def _node(value: Any) -> Any:
+def node_of(value: Any) -> Any:
     """A node as it is, or rebuilt from the plain values of a checkpoint."""
     if not isinstance(value, dict):
         return value
-    kind = value.get("type")
-    if kind == "array":
-        return Array(**value)
-    if kind not in LEAF_TYPES:
-        close = difflib.get_close_matches(str(kind), LEAF_TYPES, n=1)
+    options = cast("dict[str, Any]", value)
+    name = options.get("type")
+    if name == "array":
+        return Array(**options)
+    if name not in LEAF_TYPES:
+        close = difflib.get_close_matches(str(name), LEAF_TYPES, n=1)
         raise SchemaError(
-            f"field {value.get('name')!r} has type {kind!r}, which is not registered; "
+            f"field {options.get('name')!r} has type {name!r}, which is not registered; "
             + (f"did you mean {close[0]!r}?" if close else f"known types: {', '.join(sorted(LEAF_TYPES))}")
         )
-    return LEAF_TYPES[kind](**value)
+    return LEAF_TYPES[name](**options)

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from json2vec.address import Address
 from json2vec.errors import SchemaError
-from json2vec.schema.nodes import LEAF_TYPES, Array, Leaf, Mask, Node, _node, walk
+from json2vec.schema.nodes import LEAF_TYPES, Array, Leaf, Mask, Node, node_of, walk
 from json2vec.schema.options import Options
 from json2vec.schema.queries import Query, default_query, parse_query
 from json2vec.schema.selectors import matching
@@ -50,7 +50,7 @@ class Schema(Options):
     @field_validator("root", mode="before")
     @classmethod
     def _root(cls, value: Any) -> Any:
-        return _node(value)
+        return node_of(value)
 
     @field_validator("root")
     @classmethod

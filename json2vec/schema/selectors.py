@@ -253,7 +253,7 @@ def where(attribute: str) -> Attribute:
     By itself ``where("active")`` means the nodes whose attribute is True; compared, as in
     ``where("type") == "number"``, those that pass the test.
     """
-    if not isinstance(attribute, str) or not attribute:
+    if not isinstance(attribute, str) or not attribute:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SchemaError(f"where expects the name of an attribute; got {attribute!r}")
     return Attribute(attribute)
 
