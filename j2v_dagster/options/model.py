@@ -18,7 +18,7 @@ from json2vec.contract import SAMPLE_ROWS
 from json2vec.rank_files.settings import PredictSettings, SharedSettings, about
 from json2vec.storage.s3 import SECRET_OPTIONS
 
-Values = SkipValidation[Mapping[str, Any]]
+Values = Mapping[str, Any]
 
 
 class PipelineOptions(SharedSettings):
