@@ -19,7 +19,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -184,7 +184,13 @@ def postprocess(
     return declare if function is None else declare(function)
 
 
-def as_preprocessor(given: Any, **kwargs: Any) -> Preprocessor | None:
+PreprocessorLike: TypeAlias = "Preprocessor | Callable[..., Any] | str | None"
+"""What people may pass as ``preprocessor=``; see `as_preprocessor`."""
+PostprocessorLike: TypeAlias = "Postprocessor | Callable[..., Any] | None"
+"""What people may pass as ``postprocessor=``; see `as_postprocessor`."""
+
+
+def as_preprocessor(given: PreprocessorLike, **kwargs: Any) -> Preprocessor | None:
     """What a user may pass as ``preprocessor=``: a registered name, a `Preprocessor`, any callable dict -> dict, None.
 
     Raises:
@@ -205,7 +211,7 @@ def as_preprocessor(given: Any, **kwargs: Any) -> Preprocessor | None:
     return (given if isinstance(given, Preprocessor) else Preprocessor(given)).bind(**kwargs)
 
 
-def as_postprocessor(given: Any) -> Postprocessor | None:
+def as_postprocessor(given: PostprocessorLike) -> Postprocessor | None:
     """What a user may pass as ``postprocessor=``: a `Postprocessor`, any callable of (context, predictions), None."""
     if given is None or isinstance(given, Postprocessor):
         return given
@@ -382,3 +388,21 @@ def resolve(name: str, trusted_modules: Iterable[str] = ()) -> Any:
     except (ImportError, AttributeError) as exc:
         raise ProcessorError(f"processor {name!r} cannot be imported: {exc}") from exc
     return found
+
+
+def preprocessor_of(
+    given: PreprocessorLike, name: str | None, trusted_modules: Iterable[str] = ()
+) -> Preprocessor | None:
+    """The preprocessor that was given; failing that, the one of that name, if there is a name.
+
+    Raises:
+        ProcessorError: the name cannot be resolved (see `resolve`), or names no preprocessor.
+    """
+    return as_preprocessor(resolve(name, trusted_modules) if given is None and name else given)
+
+
+def postprocessor_of(
+    given: PostprocessorLike, name: str | None, trusted_modules: Iterable[str] = ()
+) -> Postprocessor | None:
+    """The same of a postprocessor."""
+    return as_postprocessor(resolve(name, trusted_modules) if given is None and name else given)

@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from json2vec.batch import Batch
 from json2vec.data.encode_groups import encode_together
+from json2vec.data.encoder import Encoder
 from json2vec.data.quarantine import encode_or_reject
 from json2vec.data.reuse_rows import StoredPredictions, chunk_rows, reuse_rows
 from json2vec.enums import Strata
@@ -112,7 +113,7 @@ class PlannedDataset(IterableDataset):
         self,
         plan: Plan,
         store_or_frame: Any,
-        model: Any,
+        model: Encoder,
         *,
         rank: int = 0,
         preprocessor: Preprocessor | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as lit
 import torch
@@ -15,7 +15,7 @@ from json2vec.data.loader import PlannedDataset
 from json2vec.data.training import EpochLoader, TrainingDataset
 from json2vec.enums import ShardingStrategy, Strata
 from json2vec.errors import ProcessorError, SchemaError
-from json2vec.processors import Preprocessor, as_preprocessor, preprocessor_mismatch
+from json2vec.processors import Preprocessor, PreprocessorLike, as_preprocessor, preprocessor_mismatch
 from json2vec.profile.profile import Profile
 from json2vec.profile.profiler import Profiler
 from json2vec.profile.sampling import PROFILE_ROWS, profile_rows
@@ -23,6 +23,9 @@ from json2vec.ranks import rank_and_world
 from json2vec.reading.plan import Plan
 from json2vec.reading.readers import OnBadRow, read_rows
 from json2vec.reading.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from json2vec.model.model import Model
 
 _LEARN_ROWS = 8192  # rows that the vocabularies learn from at a time
 COMMON_OPTIONS: dict[str, Any] = {
@@ -60,10 +63,10 @@ class DataModule(lit.LightningDataModule):
 
     def __init__(
         self,
-        model: Any,
+        model: Model,
         splits: Mapping[str, Any],
         *,
-        preprocessor: Any,
+        preprocessor: PreprocessorLike,
         options: Mapping[str, Any],
         defaults: Mapping[str, Any],
         seed: int,

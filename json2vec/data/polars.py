@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from json2vec.data.module import COMMON_OPTIONS, DataModule
 from json2vec.enums import ShardingStrategy, Strata
 from json2vec.errors import SchemaError
+from json2vec.processors import PreprocessorLike
 from json2vec.reading.readers import OnBadRow
 from json2vec.reading.snapshot import Snapshot, frame_table, snapshot_frame
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from json2vec.model.model import Model
 
     Frame = pl.DataFrame | pl.LazyFrame
 
@@ -48,14 +51,14 @@ class PolarsDataModule(DataModule):
 
     def __init__(
         self,
-        model: Any,
+        model: Model,
         train: Frame | None = None,
         validate: Frame | None = None,
         test: Frame | None = None,
         predict: Frame | None = None,
         *,
         dataframe: Frame | Mapping[str, Frame] | None = None,
-        preprocessor: Any = None,
+        preprocessor: PreprocessorLike = None,
         num_workers: int | Mapping[str, int] = 0,
         persistent_workers: bool | Mapping[str, bool] = True,
         pin_memory: bool | Mapping[str, bool] = True,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from json2vec.batch import Batch
+from json2vec.data.encoder import Encoder
 from json2vec.enums import Strata
 from json2vec.errors import EncodeError
 from json2vec.reading.row_batch import RejectedRows, RowBatch
@@ -16,7 +16,7 @@ from json2vec.reading.row_batch import RejectedRows, RowBatch
 RAW_CHARACTERS = 100_000  # of a row's text that are kept
 
 
-def encode_or_reject(model: Any, rows: RowBatch, *, strata: Strata = Strata.predict) -> Batch:
+def encode_or_reject(model: Encoder, rows: RowBatch, *, strata: Strata = Strata.predict) -> Batch:
     """Encode ``rows``; what the model cannot encode goes to ``rows.rejected`` of the batch that is returned.
 
     An input row is rejected as a whole: if a preprocessor made several rows of it, all of them. Each bad row costs

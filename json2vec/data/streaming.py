@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from json2vec.data.module import COMMON_OPTIONS, DataModule
 from json2vec.enums import ShardingStrategy, Strata, Suffix
 from json2vec.errors import SchemaError
+from json2vec.processors import PreprocessorLike
 from json2vec.reading.readers import OnBadRow
 from json2vec.reading.snapshot import Snapshot, snapshot_files
 from json2vec.storage.opening import open_store
+
+if TYPE_CHECKING:
+    from json2vec.model.model import Model
 
 STREAMING_OPTIONS = {**COMMON_OPTIONS, "sharding": ShardingStrategy.file, "file_buffer_size": 1}
 
@@ -46,7 +50,7 @@ class StreamingDataModule(DataModule):
 
     def __init__(
         self,
-        model: Any,
+        model: Model,
         root: str | os.PathLike[str],
         suffix: Suffix | str,
         train: str | re.Pattern[str] | Snapshot | None = None,
@@ -54,7 +58,7 @@ class StreamingDataModule(DataModule):
         test: str | re.Pattern[str] | Snapshot | None = None,
         predict: str | re.Pattern[str] | Snapshot | None = None,
         *,
-        preprocessor: Any = None,
+        preprocessor: PreprocessorLike = None,
         num_workers: int | Mapping[str, int] = 0,
         persistent_workers: bool | Mapping[str, bool] = True,
         pin_memory: bool | Mapping[str, bool] = True,

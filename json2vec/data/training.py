@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from json2vec.batch import Batch
+from json2vec.data.encoder import Encoder
 from json2vec.data.loader import prefetch
 from json2vec.enums import ShardingStrategy, Strata
 from json2vec.errors import ProcessorError
@@ -54,7 +55,7 @@ class TrainingDataset(IterableDataset):
         self,
         snapshot: Snapshot,
         store_or_frame: Any,
-        model: Any,
+        model: Encoder,
         *,
         rank: int = 0,
         world_size: int = 1,

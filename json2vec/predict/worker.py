@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from json2vec.data.loader import PlannedDataset
     from json2vec.model.model import Model
+    from json2vec.processors import Postprocessor
     from json2vec.rank_files.manifest import Marker
 
 
@@ -103,7 +104,7 @@ def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress
     from torch.utils.data import DataLoader
 
     from json2vec.data.loader import PlannedDataset
-    from json2vec.processors import resolve
+    from json2vec.processors import postprocessor_of, preprocessor_of
     from json2vec.rank_files.writer import Writer
 
     rank, world_size = rank_and_world()
@@ -116,11 +117,11 @@ def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress
     plan = plan_job(job)
     dataset = PlannedDataset(
         plan, open_store(plan.snapshot.root, job.storage_options), model, rank=rank, on_bad_row=job.on_bad_row,
-        preprocessor=resolve(job.preprocessor, job.trusted_modules) if job.preprocessor else None,
+        preprocessor=preprocessor_of(None, job.preprocessor, job.trusted_modules),
     )  # fmt: skip
     settings = job_settings_digest(job)
-    postprocessor = resolve(job.postprocessor, job.trusted_modules) if job.postprocessor else None
-    kind = open_stored(job, dataset, postprocessor, settings, fingerprint) if job.reuse is not None else None
+    postprocessor = postprocessor_of(None, job.postprocessor, job.trusted_modules)
+    kind = open_stored(job, dataset, model, postprocessor, settings, fingerprint) if job.reuse is not None else None
     writer = Writer(
         job.output,
         job.flush_every_n_batches,
@@ -186,17 +187,22 @@ def write_error(job: PredictJob, rank: int, error: BaseException) -> None:
 
 
 def open_stored(
-    job: PredictJob, dataset: PlannedDataset, postprocessor: Any, settings: str, fingerprint: str
-) -> pa.StructType:
+    job: PredictJob, dataset: PlannedDataset, model: Model, postprocessor: Postprocessor | None, settings: str,
+    fingerprint: str,
+) -> pa.StructType:  # fmt: skip
     """Let ``dataset`` reuse the predictions of ``job.reuse``, or print why it cannot.
 
     Args:
-        dataset: of this rank, with the model. settings: of `job_settings_digest`. fingerprint: of the model.
+        job: with ``reuse``.
+        dataset: of this rank.
+        model: the job's.
+        postprocessor: the job's, or None.
+        settings: of `job_settings_digest`.
+        fingerprint: of the model.
 
     Returns:
         type of the ``predictions`` column before it is stored.
     """
-    from json2vec.processors import as_postprocessor
     from json2vec.rank_files.layout import stored_type
     from json2vec.rank_files.reuse import Unusable, open_reuse
     from json2vec.rank_files.writer import predictions_type
@@ -205,11 +211,11 @@ def open_stored(
         print(text, flush=True)
 
     assert job.reuse is not None
-    model, made = dataset.model, as_postprocessor(postprocessor)
-    declared = pa.struct(list(made.schema)) if made is not None and made.schema is not None else None
+    schema = None if postprocessor is None else postprocessor.schema
+    declared = None if schema is None else pa.struct(list(schema))
     before, model.reconstruct = model.reconstruct, tuple(job.reconstruct)  # as the writer sets it
     try:
-        kind = predictions_type(made, declared, model, dataset.plan, dataset, job.reconstruct)
+        kind = predictions_type(postprocessor, declared, model, dataset.plan, dataset, job.reconstruct)
     finally:
         model.reconstruct = before
     try:

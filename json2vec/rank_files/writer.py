@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import torch
@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 
 from json2vec.batch import Batch
 from json2vec.errors import Json2VecError, ProcessorError
-from json2vec.processors import Postprocessor, as_postprocessor
+from json2vec.processors import Postprocessor, Preprocessor, as_postprocessor
 from json2vec.rank_files.attempt_folder import reset_folder, shared_attempt
 from json2vec.rank_files.commit import commit_predictions
 from json2vec.rank_files.layout import fit_array, rank_schema
@@ -30,6 +30,10 @@ from json2vec.ranks import rank_and_world
 from json2vec.reading.plan import Plan
 from json2vec.reading.row_batch import RowBatch
 from json2vec.storage.opening import open_store
+
+if TYPE_CHECKING:
+    from json2vec.data.loader import PlannedDataset
+    from json2vec.model.model import Model
 
 
 class Writer(BasePredictionWriter):
@@ -114,7 +118,7 @@ class Writer(BasePredictionWriter):
 
     # -- Lightning's hooks ---------------------------------------------------------------------------------------------
 
-    def on_predict_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Lightning looks for indices that only map-style datasets have; `source` says more than they could.
         warnings.filterwarnings("ignore", "Couldn't infer the batch indices")
         self.marker = self.manifest = None
@@ -123,11 +127,12 @@ class Writer(BasePredictionWriter):
         plan = _plan(trainer, world_size)
         if self.commit:
             reset_folder(self.store, rank=rank, world_size=world_size)
-        self._reconstruct_before, self._reconstruct = pl_module.reconstruct, self.reconstruct or pl_module.reconstruct
-        pl_module.reconstruct = self._reconstruct
-        self._predictions = self._predictions_type(trainer, pl_module, plan)
+        model = cast("Model", pl_module)
+        self._reconstruct_before, self._reconstruct = model.reconstruct, self.reconstruct or model.reconstruct
+        model.reconstruct = self._reconstruct
+        self._predictions = self._predictions_type(trainer, model, plan)
         schema = rank_schema(plan.snapshot.schema, self._predictions, self.inputs)
-        fingerprint = self.model_fingerprint or pl_module.fingerprint()
+        fingerprint = self.model_fingerprint or model.fingerprint()
         self._files = RankFiles(
             self.store, plan=plan, rank=rank, attempt=attempt, model_fingerprint=fingerprint, schema=schema,
             segment_rows=self.segment_rows, flush_every_n_batches=self.flush_every_n_batches,
@@ -158,10 +163,10 @@ class Writer(BasePredictionWriter):
             context = {"batch_indices": batch_indices or [], "batch_idx": batch_idx, "dataloader_idx": dataloader_idx}
         self._background.put(partial(self._write, prediction, batch, context))
 
-    def on_predict_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._background is not None
         assert self._files is not None
-        self._restore(pl_module)
+        self._restore(cast("Model", pl_module))
         files = self._files
         try:
             # A rank that is told to end now still finishes the segment in hand, whose line in the journal comes last.
@@ -174,11 +179,11 @@ class Writer(BasePredictionWriter):
         if self.commit and files.rank == 0:
             self.manifest = commit_predictions(
                 self.store, files.plan, attempt=files.attempt, wait_s=self.commit_timeout_s,
-                settings=self._settings(trainer, pl_module), max_rejected=self.max_rejected,
+                settings=self._settings(trainer, cast("Model", pl_module)), max_rejected=self.max_rejected,
             )  # fmt: skip
 
-    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        self._restore(pl_module)
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore(cast("Model", pl_module))
         self.abort()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -188,7 +193,7 @@ class Writer(BasePredictionWriter):
                 self.on_predict_start(trainer, pl_module)
             self.on_predict_end(trainer, pl_module)
 
-    def _restore(self, model: Any) -> None:
+    def _restore(self, model: Model) -> None:
         if self._reconstruct_before is not None:
             model.reconstruct, self._reconstruct_before = self._reconstruct_before, None
 
@@ -234,11 +239,11 @@ class Writer(BasePredictionWriter):
 
     # -- before the first batch and after the last ---------------------------------------------------------------------
 
-    def _predictions_type(self, trainer: Trainer, model: Any, plan: Plan) -> pa.StructType:
+    def _predictions_type(self, trainer: Trainer, model: Model, plan: Plan) -> pa.StructType:
         # Every rank, and every attempt that resumes another, looks at the same rows, so that all derive the same type.
         return predictions_type(self.postprocessor, self.schema, model, plan, _dataset(trainer), self._reconstruct)
 
-    def _settings(self, trainer: Trainer, model: Any) -> dict[str, Any]:
+    def _settings(self, trainer: Trainer, model: Model) -> dict[str, Any]:
         preprocessor = getattr(_datamodule(trainer), "preprocessor", None)
         return {
             "device": str(model.device),
@@ -255,9 +260,9 @@ class Writer(BasePredictionWriter):
 def predictions_type(
     postprocessor: Postprocessor | None,
     declared: pa.StructType | None,
-    model: Any,
+    model: Model,
     plan: Plan,
-    dataset: Any,
+    dataset: PlannedDataset | None,
     reconstruct: Sequence[str] = (),
 ) -> pa.StructType:
     """Type of the ``predictions`` column before it is stored.
@@ -274,7 +279,7 @@ def predictions_type(
         return kind
     if declared is not None:
         return declared
-    batch = _first_batch(dataset, model, plan)
+    batch = None if dataset is None else _first_batch(dataset, model, plan)
     if batch is None or batch.rows is None or not len(batch):
         raise ProcessorError(
             f"postprocessor {postprocessor.name!r}: there is no row that could show what it returns. Remedy: "
@@ -309,7 +314,7 @@ def _dataset(trainer: Trainer) -> Any:
     return getattr(loader, "dataset", None)
 
 
-def _first_batch(dataset: Any, model: Any, plan: Plan) -> Batch | None:
+def _first_batch(dataset: PlannedDataset, model: Model, plan: Plan) -> Batch | None:
     """The first ``model.batch_size`` rows of the snapshot, encoded as the predict dataloader does it."""
     dataset = copy.copy(dataset)
     dataset.stored = None
@@ -318,6 +323,6 @@ def _first_batch(dataset: Any, model: Any, plan: Plan) -> Batch | None:
     return next(iter(dataset), None)
 
 
-def _name(processor: Any) -> str:
+def _name(processor: Preprocessor | Postprocessor) -> str:
     function = processor.function
     return f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', type(function).__qualname__)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from json2vec.errors import Json2VecError, VerificationFailed
-from json2vec.processors import resolve
+from json2vec.processors import (
+    Postprocessor,
+    PostprocessorLike,
+    Preprocessor,
+    PreprocessorLike,
+    postprocessor_of,
+    preprocessor_of,
+)
 from json2vec.rank_files.manifest import Manifest, RankedFile, read_manifest
 from json2vec.rank_files.reader import read_snapshot
 from json2vec.reading.readers import read_rows
@@ -65,8 +72,8 @@ def explain(
     *,
     inputs: Any = None,
     model: Model | str | os.PathLike[str] | None = None,
-    preprocessor: Any = None,
-    postprocessor: Callable[..., Any] | None = None,
+    preprocessor: PreprocessorLike = None,
+    postprocessor: PostprocessorLike = None,
     trusted_modules: Iterable[str] = (),
     storage_options: dict[str, Any] | None = None,
 ) -> Explanation:
@@ -102,8 +109,10 @@ def explain(
             story.facts.append(("replay", "not done: no model was given; pass --model"))
             _show_stored(stored, story)
         else:
-            processors = _processors(manifest, preprocessor, postprocessor, trusted_modules)
-            _replay(stored, snapshot, source, plan_row, row, model, manifest, processors, trusted_modules,
+            settings = manifest.settings
+            before = preprocessor_of(preprocessor, settings.get("preprocessor"), trusted_modules)
+            after = postprocessor_of(postprocessor, settings.get("postprocessor"), trusted_modules)
+            _replay(stored, snapshot, source, plan_row, row, model, manifest, (before, after), trusted_modules,
                     inputs is None, story)  # fmt: skip
     except (Json2VecError, OSError, pa.ArrowException) as exc:
         story.wrong("source", str(exc))
@@ -192,7 +201,9 @@ def _source(snapshot: Snapshot, inputs: Any, options: dict[str, Any] | None, sto
     return open_store(snapshot.root if inputs is None else inputs, options)
 
 
-def _read_one(snapshot: Snapshot, source: Any, plan_row: int, preprocessor: Any, *, check: bool) -> RowBatch:
+def _read_one(
+    snapshot: Snapshot, source: Any, plan_row: int, preprocessor: Preprocessor | None, *, check: bool
+) -> RowBatch:
     ranges = ((plan_row, plan_row + 1),)
     batches = read_rows(snapshot, source, ranges, batch_size=1 << 20, preprocessor=preprocessor,
                         on_bad_row="quarantine", check=check)  # fmt: skip
@@ -221,17 +232,10 @@ def _compare_inputs(again: RowBatch, stored: pa.RecordBatch, story: Explanation)
         story.inputs.append((one.name, _shown(here[0]), _shown(there[0]), same))
 
 
-def _processors(manifest: Manifest, preprocessor: Any, postprocessor: Any, trusted: Iterable[str]) -> dict[str, Any]:
-    given = {"preprocessor": preprocessor, "postprocessor": postprocessor}
-    for kind, one in given.items():
-        if one is None and (name := manifest.settings.get(kind)):
-            given[kind] = resolve(name, trusted)
-    return given
-
-
 def _replay(
     stored: pa.RecordBatch, snapshot: Snapshot, source: Any, plan_row: int, row: RowName, model: Any,
-    manifest: Manifest, processors: dict[str, Any], trusted: Iterable[str], check: bool, story: Explanation,
+    manifest: Manifest, processors: tuple[Preprocessor | None, Postprocessor | None], trusted: Iterable[str],
+    check: bool, story: Explanation,
 ) -> None:  # fmt: skip
     from json2vec.model.model import Model
     from json2vec.verify.replay import predict_columns, tolerance_of
@@ -240,14 +244,14 @@ def _replay(
         model = Model.load(os.fspath(model), trusted_modules=list(trusted))
     if (fingerprint := model.fingerprint()) != manifest.model:
         story.wrong("model", f"the given model is another one: {fingerprint}")
-    rows = _read_one(snapshot, source, plan_row, processors["preprocessor"], check=check)
+    rows = _read_one(snapshot, source, plan_row, processors[0], check=check)
     if len(rows) <= row.part:
         story.wrong("replay", f"the source now gives {len(rows)} rows here, part {row.part} is not among them")
         _show_stored(stored, story)
         return
     kind = stored.schema.field("predictions").type
     again = predict_columns(model.eval(), rows, kind, manifest.settings.get("reconstruct") or (),
-                            processors["postprocessor"]).slice(row.part, 1)  # fmt: skip
+                            processors[1]).slice(row.part, 1)  # fmt: skip
     tolerance = tolerance_of(manifest.settings.get("precision"), manifest.settings.get("device"))
     for (name, mine), (_, theirs) in zip(_leaves(stored.column("predictions")), _leaves(again), strict=True):
         same = not far(mine, theirs, tolerance).any()

@@ -6,7 +6,7 @@ The only part of verification that needs torch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from json2vec.address import Address
 from json2vec.errors import Json2VecError
+from json2vec.processors import Postprocessor, Preprocessor
 from json2vec.rank_files.layout import fit_array, stored_type
 from json2vec.rank_files.locator import Locator
 from json2vec.rank_files.postprocessing import payload_columns
@@ -109,8 +110,8 @@ class Replay:
         *,
         reconstruct: Sequence[str] = (),
         tolerance: float = TOLERANCE,
-        preprocessor: Any = None,
-        postprocessor: Callable[..., Any] | None = None,
+        preprocessor: Preprocessor | None = None,
+        postprocessor: Postprocessor | None = None,
         check: bool = True,
         batch_rows: int = 16_384,
     ) -> None:
@@ -218,7 +219,7 @@ def predict_columns(
     rows: RowBatch,
     kind: pa.StructType,
     reconstruct: Sequence[str] = (),
-    postprocessor: Callable[..., Any] | None = None,
+    postprocessor: Postprocessor | None = None,
 ) -> pa.StructArray:
     """The ``predictions`` column, of type ``kind``, that the writer makes of N rows."""
     from json2vec.rank_files.postprocessing import postprocessed

@@ -16,7 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from json2vec.errors import IncompletePredictions, Json2VecError, StoreError
-from json2vec.processors import resolve
+from json2vec.processors import (
+    PostprocessorLike,
+    PreprocessorLike,
+    as_postprocessor,
+    as_preprocessor,
+    postprocessor_of,
+    preprocessor_of,
+)
 from json2vec.rank_files.commit import file_problem
 from json2vec.rank_files.layout import REJECTED_SCHEMA, SOURCE_STORED, schema_digest, stored_type
 from json2vec.rank_files.locator import Locator
@@ -50,8 +57,8 @@ def verify_predictions(
     require: Iterable[str] = FINDINGS,
     sample: int | None = 64,
     storage_options: dict[str, Any] | None = None,
-    preprocessor: Any = None,
-    postprocessor: Callable[..., Any] | None = None,
+    preprocessor: PreprocessorLike = None,
+    postprocessor: PostprocessorLike = None,
     trusted_modules: Iterable[str] = (),
 ) -> Report:
     """Check a prediction folder.
@@ -135,7 +142,13 @@ class _Verification:
         else:
             self.source, self.check_source = _frame(inputs), False
 
-    def open_replay(self, sample: int | None, preprocessor: Any, postprocessor: Any, trusted: Iterable[str]) -> None:
+    def open_replay(
+        self,
+        sample: int | None,
+        preprocessor: PreprocessorLike,
+        postprocessor: PostprocessorLike,
+        trusted: Iterable[str],
+    ) -> None:
         """Prepare to predict again, or say in ``no_replay`` why that is not possible."""
         settings = self.manifest.settings
         if self.model is None:
@@ -144,14 +157,15 @@ class _Verification:
         if self.source is None:
             self.no_replay = self.no_inputs
             return
-        processors = {"preprocessor": preprocessor, "postprocessor": postprocessor}
-        for kind, given in processors.items():
-            if given is None and (name := settings.get(kind)):
-                try:
-                    processors[kind] = resolve(name, trusted)
-                except Json2VecError as exc:
-                    self.no_replay = f"the {kind} {name!r} is needed; pass {kind}= ({exc})"
-                    return
+        before, after = as_preprocessor(preprocessor), as_postprocessor(postprocessor)
+        part, name = "preprocessor", settings.get("preprocessor")
+        try:
+            before = preprocessor_of(before, name, trusted)
+            part, name = "postprocessor", settings.get("postprocessor")
+            after = postprocessor_of(after, name, trusted)
+        except Json2VecError as exc:
+            self.no_replay = f"the {part} {name!r} is needed; pass {part}= ({exc})"
+            return
         from json2vec.verify.replay import Replay, sample_positions, tolerance_of
 
         self.model.eval()
@@ -159,7 +173,7 @@ class _Verification:
             sample_positions(self.manifest.rows, sample, self.manifest.attempt), self.model, self.snapshot, self.source,
             reconstruct=settings.get("reconstruct") or (),
             tolerance=tolerance_of(settings.get("precision"), settings.get("device")),
-            check=self.check_source, **processors,
+            check=self.check_source, preprocessor=before, postprocessor=after,
         )  # fmt: skip
 
     # -- reading -------------------------------------------------------------------------------------------------------
