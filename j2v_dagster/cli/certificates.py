@@ -71,9 +71,9 @@ def certify(path: str, output: str | None, proof: str | None, file: str | None, 
     name = _row_name(file, row, part)
     if (name is None) != (proof is None):
         raise click.UsageError("--proof, --file and --row belong together.")
-    attempt = current_attempt(path)
-    if "://" in attempt and output is None:
+    if "://" in path and output is None:
         raise click.UsageError("A certificate of a folder in an object store needs --output FILE.")
+    attempt = current_attempt(path)
     certificate, row_proof = certificates.certify(attempt, row=name)
     target = Path(output or Path(attempt, certificates.CERTIFICATE_NAME))
     target.write_bytes(certificate.dumps())

@@ -102,7 +102,7 @@ def contract(
     help="Write the checkpoint to this file.  [default: replace CHECKPOINT, in one step]",
 )  # fmt: skip
 @click.option(
-    "--sample", type=click.IntRange(min=0), metavar="ROWS",
+    "--sample", type=click.IntRange(min=1), metavar="ROWS",
     help="How many rows to read, over all shards.  [default: 65536]",
 )  # fmt: skip
 @reporting(

@@ -33,7 +33,11 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         flags = {flag for option in self.params if isinstance(option, Several) for flag in option.opts}
-        return super().parse_args(ctx, spread(args, flags))
+        try:
+            return super().parse_args(ctx, spread(args, flags))
+        except click.UsageError as exc:
+            exc.ctx = exc.ctx or ctx  # so that each kind of wrong use says how the command is used
+            raise
 
     def get_short_help_str(self, limit: int = 45) -> str:
         return super().get_short_help_str(limit=10 * limit)

@@ -9,6 +9,12 @@ import click
 from j2v_dagster.cli.console import Answer, reporting
 from j2v_dagster.cli.parameters import SUFFIXES, Command, Several
 
+# What an estimate reads of a pipeline's options. The pipeline, which would check them all, is not built for it.
+_KINDS: dict[str, type] = {
+    "inputs": str, "output": str, "suffix": str, "folder": str, "storage_options": dict, "checkpoint": str,
+    "accelerator": str, "precision": str, "batch_size": int, "threads": int, "ranks": int,
+}  # fmt: skip
+
 
 @click.command(cls=Command)
 @click.argument("pipelines", required=False, metavar="[PIPELINES_YAML]")
@@ -92,7 +98,7 @@ def estimate(
             precision=chosen.get("precision", "32-true"),
             batch_size=chosen.get("batch_size"),
             threads=chosen.get("threads"),
-            world_size=ranks or chosen.get("ranks", 1),
+            world_size=ranks or chosen.get("ranks") or 1,
         ),
         folder=source.folder,
         storage_options=source.storage_options,
@@ -113,13 +119,14 @@ def _chosen(pipelines: str, name: str | None) -> dict[str, Any]:
     if name not in known:
         raise ValueError(f"{pipelines} has {sorted(known)}; got {name!r}. Remedy: --pipeline NAME")
     options = known[name]
-    texts: dict[str, Any] = {"suffix": "", "folder": "", **options}
-    for key in ("inputs", "output", "suffix", "folder"):
-        if not isinstance(texts.get(key), str):
-            raise ValueError(f"{pipelines}, pipeline {name}: expected text as {key}; got {texts.get(key)!r}")
-    ranks = options.get("ranks", 1)
-    if not isinstance(ranks, int) or ranks < 1:
-        raise ValueError(f"{pipelines}, pipeline {name}: expected 1 or more processes as ranks; got {ranks!r}")
+    for key, kind in _KINDS.items():
+        value = options.get(key)
+        needed = key in ("inputs", "output")
+        if (needed or value is not None) and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise ValueError(f"{pipelines}, pipeline {name}: expected {kind.__name__} as {key}; got {value!r}")
+    ranks = options.get("ranks")
+    if ranks is not None and ranks < 1:
+        raise ValueError(f"{pipelines}, pipeline {name}: expected 1 or more processes as ranks; got {ranks}")
     return options
 
 

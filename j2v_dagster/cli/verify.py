@@ -82,13 +82,13 @@ def current_attempt(path: str) -> str:
         if name == "_manifest.json":
             return path
         try:
-            attempt = json.loads(content)["attempt"]
-            if not isinstance(attempt, str):
-                raise TypeError(f"attempt is {attempt!r}")
-        except (ValueError, KeyError, TypeError) as exc:
+            pointer = json.loads(content)
+        except ValueError:
+            pointer = None
+        if not isinstance(pointer, dict) or not isinstance(pointer.get("attempt"), str):
             raise IncompletePredictions(
-                f"{store.uri(name)} names no attempt: expected {{\"attempt\": NAME, ...}}, found {exc}. "
-                "Remedy: pass an attempt folder, or load the partition again"
-            ) from exc
-        return store.uri(f"attempts/{attempt}")
+                f"{store.uri(name)} names no attempt: expected an object with the text attempt, found "
+                f"{content[:80]!r}. Remedy: pass an attempt folder, or load the partition again"
+            )
+        return store.uri(f"attempts/{pointer['attempt']}")
     return path
