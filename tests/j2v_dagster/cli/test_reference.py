@@ -42,7 +42,7 @@ def test_a_command_says_what_it_does_and_shows_an_example(name: str) -> None:
     said = command.help or ""
     assert re.match(r"[A-Z].*\.\n\n", said), "the first paragraph is one sentence on one line"
     assert command.get_short_help_str() == said.partition("\n")[0], "the list shows it uncut"
-    assert re.search(rf"\x08\nExamples?:\n +j2v-dagster {name} ", said)
+    assert re.search(rf"\x08\n *Examples?:\n +j2v-dagster {name} ", said)
     for argument in command.params:
         if isinstance(argument, click.Argument):
             words = (argument.metavar or argument.name or "").strip("[]").upper()
