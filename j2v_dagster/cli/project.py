@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from j2v_dagster.cli.console import Answer, reporting
 from j2v_dagster.cli.parameters import SUFFIXES, Command, Several
 
-# What an estimate reads of a pipeline's options. The pipeline, which would check them all, is not built for it.
-_KINDS: dict[str, type] = {
-    "inputs": str, "output": str, "suffix": str, "folder": str, "storage_options": dict, "checkpoint": str,
-    "accelerator": str, "precision": str, "batch_size": int, "threads": int, "ranks": int,
-}  # fmt: skip
+if TYPE_CHECKING:
+    from j2v_dagster.options import PipelineOptions
 
 
 @click.command(cls=Command)
@@ -75,59 +72,46 @@ def estimate(
     """
     from j2v_dagster.attempts import estimate as estimating
     from j2v_dagster.shards.source import ShardSource
+    from json2vec.rank_files.settings import PredictSettings
 
-    chosen: dict[str, Any]
+    settings, checkpoint, storage_options = PredictSettings(), None, None
     if pipelines is not None:
         chosen = _chosen(pipelines, pipeline)
-    elif inputs and output:
-        chosen = {"inputs": inputs, "output": output, "suffix": suffix, "folder": folder}
-    else:
+        inputs, output, suffix, folder = chosen.inputs, chosen.output, chosen.suffix, chosen.folder
+        settings, checkpoint, storage_options = chosen.settings(), chosen.checkpoint, chosen.storage_options
+        ranks = ranks or chosen.ranks
+    if not (inputs and output):
         raise ValueError("expected a YAML file of pipelines, or --inputs and --output")
     source = ShardSource(
-        inputs=chosen["inputs"],
-        suffix=chosen.get("suffix", "parquet"),
-        folder=chosen.get("folder", "dt={partition}"),
-        storage_options=chosen.get("storage_options"),
+        inputs=inputs, suffix=suffix, folder=folder, storage_options=dict(storage_options) if storage_options else None
     )
     made = estimating.estimate(
-        [estimating.current_snapshot(source, chosen["output"], key) for key in partition],
-        chosen["output"],
-        settings=estimating.Settings(
-            checkpoint_sha256=_sha256(chosen.get("checkpoint")),
-            accelerator=chosen.get("accelerator", "cpu"),
-            precision=chosen.get("precision", "32-true"),
-            batch_size=chosen.get("batch_size"),
-            threads=chosen.get("threads"),
-            world_size=ranks or chosen.get("ranks") or 1,
-        ),
+        [estimating.current_snapshot(source, output, key) for key in partition],
+        output,
+        conditions=estimating.Conditions.of(settings, checkpoint_sha256=_sha256(checkpoint), world_size=ranks or 1),
         folder=source.folder,
         storage_options=source.storage_options,
     )
     return Answer(made.summary(), made.to_json())
 
 
-def _chosen(pipelines: str, name: str | None) -> dict[str, Any]:
+def _chosen(pipelines: str, name: str | None) -> PipelineOptions:
     """The options of one pipeline of a YAML file.
 
     Raises:
-        ValueError: there is none of that name, or what an estimate needs is not there or of another type.
+        ValueError: there is none of that name, or options that cannot be meant.
     """
     from j2v_dagster.definitions import pipeline_options
+    from j2v_dagster.options import PipelineOptions
 
     known = pipeline_options(pipelines)
     name = name or (next(iter(known)) if len(known) == 1 else None)
     if name not in known:
         raise ValueError(f"{pipelines} has {sorted(known)}; got {name!r}. Remedy: --pipeline NAME")
-    options = known[name]
-    for key, kind in _KINDS.items():
-        value = options.get(key)
-        needed = key in ("inputs", "output")
-        if (needed or value is not None) and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise ValueError(f"{pipelines}, pipeline {name}: expected {kind.__name__} as {key}; got {value!r}")
-    ranks = options.get("ranks")
-    if ranks is not None and ranks < 1:
-        raise ValueError(f"{pipelines}, pipeline {name}: expected 1 or more processes as ranks; got {ranks}")
-    return options
+    try:
+        return PipelineOptions.of(known[name])
+    except ValueError as exc:
+        raise ValueError(f"{pipelines}: {exc}") from exc
 
 
 def _sha256(checkpoint: str | None) -> str | None:
@@ -145,9 +129,7 @@ def _sha256(checkpoint: str | None) -> str | None:
 @click.option(
     "--inputs", metavar="ROOT", help="Folder or URI of all shards; a look at it proposes the pipeline's options."
 )
-@click.option(
-    "--suffix", type=SUFFIXES, help="File format of the shards.  [default: the most frequent one]"
-)
+@click.option("--suffix", type=SUFFIXES, help="File format of the shards.  [default: the most frequent one]")
 @click.option("--checkpoint", metavar="CKPT", help="The model, whose targets become columns of the table.")
 @reporting(
     {

@@ -26,14 +26,17 @@ from json2vec.verify.findings import FINDINGS
 FROZEN = Path(__file__).parents[2] / "data" / "format-1"
 REPORTING = [name for name, command in cli.commands.items() if hasattr(command.callback, "document")]
 ROW = "--file a.parquet --row 1"
-PIPELINE: dict[str, Any] = {"name": "a", "inputs": "orders", "output": "estimated"}
+PIPELINE: dict[str, Any] = {
+    "name": "a", "inputs": "orders", "output": "estimated", "checkpoint": "model.ckpt", "table": "t",
+    "warehouse": "w.duckdb", "partitions": {"kind": "dynamic"}, "columns": {"id": "inputs.id"},
+}  # fmt: skip
 WRONG_PIPELINES: dict[str, Any] = {
-    "no-inputs": {"name": "a", "output": "estimated"},
+    "no-inputs": {name: value for name, value in PIPELINE.items() if name != "inputs"},
     "number-as-inputs": {**PIPELINE, "inputs": 5},
     "text-as-batch-size": {**PIPELINE, "batch_size": "many"},
     "text-as-storage-options": {**PIPELINE, "storage_options": "none"},
     "number-as-checkpoint": {**PIPELINE, "checkpoint": 7},
-    "truth-as-ranks": {**PIPELINE, "ranks": True},
+    "text-as-ranks": {**PIPELINE, "ranks": "all"},
     "no-ranks": {**PIPELINE, "ranks": 0},
     "unknown-format": {**PIPELINE, "suffix": "docx"},
     "folder-without-key": {**PIPELINE, "folder": "here"},
