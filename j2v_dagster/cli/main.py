@@ -33,7 +33,9 @@ def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> No
         context.exit()
 
 
-@click.group(NAME, cls=Group, context_settings=SETTINGS, invoke_without_command=True)
+@click.group(
+    NAME, cls=Group, context_settings=SETTINGS, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]..."
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version.",
 )  # fmt: skip
