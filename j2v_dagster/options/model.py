@@ -300,8 +300,6 @@ class PipelineOptions(SharedSettings):
     @field_validator("storage_options")
     @classmethod
     def _no_secrets(cls, value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        if value is not None and not isinstance(value, Mapping):
-            raise ValueError("expected a mapping of names to values")
         if secret := sorted(set(value or {}) & SECRET_OPTIONS):
             raise ValueError(
                 f"storage_options holds {secret}; expected no credentials, since the options are written into jobs. "
