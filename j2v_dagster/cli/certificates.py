@@ -2,143 +2,246 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import click
+
+from j2v_dagster.cli.console import Answer, reporting
+from j2v_dagster.cli.parameters import Command, Several
 from j2v_dagster.cli.verify import current_attempt
 
-
-def add_inspection_commands(commands: Any) -> None:
-    """Add the three commands to the subparsers of ``j2v-dagster``."""
-    certify = commands.add_parser("certify", help="write a certificate: one small JSON that binds every prediction")
-    certify.add_argument("path", help="an attempt folder, or a partition folder with _current.json")
-    certify.add_argument("--output", metavar="FILE", help="where to write it; default: PATH/_certificate.json")
-    certify.add_argument("--proof", metavar="FILE", help="also write the proof of one row, named by --file and --row")
-    _add_row(certify)
-    certify.set_defaults(run=_reporting(run_certify))
-
-    check = commands.add_parser(
-        "check-certificate",
-        help="compare a folder, or a single row, with its certificate; exit status 0 if it holds, 1 if not",
-    )
-    check.add_argument("certificate", help="what `certify` wrote")
-    check.add_argument("path", nargs="?", help="the folder; not needed with --proof")
-    check.add_argument("--proof", metavar="FILE", help="check one row by its proof, without the folder")
-    check.add_argument("--row-json", metavar="FILE", help="that row's values, instead of those in the proof")
-    _add_row(check)
-    check.set_defaults(run=_reporting(run_check_certificate))
-
-    explain = commands.add_parser("explain", help="one row: source, stored and replayed prediction, and who wrote it")
-    explain.add_argument("path", help="an attempt folder, or a partition folder with _current.json")
-    explain.add_argument("--inputs", metavar="ROOT", help="where the input files are now; default: the manifest's root")
-    explain.add_argument("--model", metavar="CKPT", help="checkpoint; without it, nothing is predicted again")
-    explain.add_argument(
-        "--trust",
-        nargs="+",
-        default=[],
-        metavar="MODULE",
-        help="modules whose processors and field types may be imported",
-    )
-    _add_row(explain, required=True)
-    explain.set_defaults(run=_reporting(run_explain))
-
-
-def _add_row(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    parser.add_argument("--file", required=required, help="input file of the row, relative to the inputs' root")
-    parser.add_argument("--row", type=int, required=required, help="row in that file, from 0")
-    parser.add_argument(
-        "--part", type=int, default=0, help="which of the rows that a preprocessor made of it; default: 0"
-    )
-
-
-def run_certify(options: argparse.Namespace) -> int:
-    """Write the certificate, and a row's proof if one is named."""
-    from json2vec.verify.certificate import CERTIFICATE_NAME, certify
-
-    row = _row(options)
-    if (row is None) != (options.proof is None):
-        return _usage("certify: --proof, --file and --row belong together")
-    path = current_attempt(options.path)
-    if "://" in path and options.output is None:
-        return _usage("certify: a certificate of a folder in an object store needs --output FILE")
-    certificate, proof = certify(path, row=row)
-    target = Path(options.output or Path(path, CERTIFICATE_NAME))
-    target.write_bytes(certificate.dumps())
-    print(f"{target}: {certificate.rows} rows, root {certificate.root}")
-    if proof is not None:
-        Path(options.proof).write_bytes(proof.dumps())
-        print(f"{options.proof}: proof of {row}")
-    return 0
-
-
-def run_check_certificate(options: argparse.Namespace) -> int:
-    """Say whether the certificate holds; 0 if it does, 1 if not."""
-    from json2vec.verify.certificate import Certificate, Proof, check_certificate, check_proof
-
-    if (options.path is None) == (options.proof is None):
-        return _usage("check-certificate: pass a folder or --proof, one of the two")
-    certificate, row = Certificate.read(options.certificate), _row(options)
-    if options.proof is not None:
-        proof = Proof.read(options.proof)
-        values = json.loads(Path(options.row_json).read_bytes()) if options.row_json else None
-        problems, what = (
-            check_proof(certificate, proof, values),
-            f"row {proof.source.get('row')} of {proof.source.get('file')}",
-        )
-    else:
-        problems = check_certificate(certificate, current_attempt(options.path), row=row)
-        what = f"{certificate.rows} rows" + (f", {row} among them" if row else "")
-    for problem in problems:
-        print(f"FAILED  {problem}", file=sys.stderr)
-    if not problems:
-        print(
-            f"ok  {what}: root {certificate.root}, model {certificate.model[:16]}..., "
-            f"snapshot {certificate.snapshot[:16]}..."
-        )
-    return 1 if problems else 0
-
-
-def run_explain(options: argparse.Namespace) -> int:
-    """Print one row's story; 1 if something about it is wrong."""
-    from json2vec.verify.explain import explain
-
-    story = explain(
-        current_attempt(options.path), _row(options), inputs=options.inputs, model=options.model,
-        trusted_modules=options.trust,
-    )  # fmt: skip
-    print(story.text())
-    return 0 if story.ok else 1
-
-
-def _row(options: argparse.Namespace) -> Any:
+if TYPE_CHECKING:
     from json2vec.verify.certificate import RowName
 
-    if options.file is None and options.row is None:
+ROW = "The row: file, row (from 0) and part; null where none was named."
+
+
+def row_options(*, required: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add ``--file``, ``--row`` and ``--part``, which name one row."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        part = click.option(
+            "--part", type=click.IntRange(min=0), default=0, show_default=True, metavar="NUMBER",
+            help="Which of the rows that a preprocessor made of it, counted from 0.",
+        )  # fmt: skip
+        row = click.option(
+            "--row", type=click.IntRange(min=0), required=required, metavar="NUMBER",
+            help="Row in that file, counted from 0.",
+        )  # fmt: skip
+        file = click.option(
+            "--file", required=required, metavar="FILE", help="Input file of the row, relative to the inputs' root."
+        )
+        return file(row(part(command)))
+
+    return add
+
+
+@click.command(cls=Command)
+@click.argument("path")
+@click.option(
+    "--output", metavar="FILE",
+    help="Local file to write the certificate to.  [default: PATH/_certificate.json; needed for an object store]",
+)  # fmt: skip
+@click.option("--proof", metavar="FILE", help="Local file to write the proof of one row to, named by --file and --row.")
+@row_options()
+@reporting(
+    {
+        "certificate": "The file that was written.",
+        "rows": "How many output rows it covers.",
+        "root": "Root of the Merkle tree over them, hex.",
+        "proof": "The file with the row's proof; null where none was asked for.",
+        "row": ROW,
+    }
+)
+def certify(path: str, output: str | None, proof: str | None, file: str | None, row: int | None, part: int) -> Answer:
+    """Write a certificate: one small JSON that binds every prediction.
+
+    PATH is an attempt folder, or a partition folder with _current.json; a local path or s3://.
+
+    \b
+    Examples:
+      j2v-dagster certify data/predictions/orders/dt=2026-01-31
+      j2v-dagster certify ATTEMPT --proof proof.json --file part-0.parquet --row 17
+    """
+    from json2vec.verify import certificate as certificates
+
+    name = _row_name(file, row, part)
+    if (name is None) != (proof is None):
+        raise click.UsageError("--proof, --file and --row belong together.")
+    if "://" in path and output is None:
+        raise click.UsageError("A certificate of a folder in an object store needs --output FILE.")
+    attempt = current_attempt(path)
+    certificate, row_proof = certificates.certify(attempt, row=name)
+    target = Path(output or Path(attempt, certificates.CERTIFICATE_NAME))
+    target.write_bytes(certificate.dumps())
+    lines = [f"{target}: {certificate.rows} rows, root {certificate.root}"]
+    if row_proof is not None and proof is not None:
+        Path(proof).write_bytes(row_proof.dumps())
+        lines.append(f"{proof}: proof of {name}")
+    document = {
+        "certificate": str(target),
+        "rows": certificate.rows,
+        "root": certificate.root,
+        "proof": proof,
+        "row": _plain(name),
+    }
+    return Answer("\n".join(lines), document)
+
+
+@click.command("check-certificate", cls=Command)
+@click.argument("certificate")
+@click.argument("path", required=False)
+@click.option("--proof", metavar="FILE", help="Proof of one row, to check it without the folder.")
+@click.option("--row-json", metavar="FILE", help="That row's values, to check them instead of those in the proof.")
+@row_options()
+@reporting(
+    {
+        "holds": "Whether folder or row are what was certified.",
+        "problems": "What differs, a sentence each.",
+        "rows": "How many output rows the certificate covers.",
+        "root": "Root of the Merkle tree over them, hex.",
+        "model": "Fingerprint of the model that predicted, hex.",
+        "snapshot": "Digest of the snapshot of the inputs, hex.",
+        "row": ROW,
+    },
+    failed={"holds": False},
+)
+def check_certificate(
+    certificate: str,
+    path: str | None,
+    proof: str | None,
+    row_json: str | None,
+    file: str | None,
+    row: int | None,
+    part: int,
+) -> Answer:
+    """Compare a folder, or a single row, with its certificate.
+
+    CERTIFICATE is what certify wrote. PATH is the folder; it is left out where --proof is given.
+
+    \b
+    Examples:
+      j2v-dagster check-certificate certificate.json data/predictions/orders/dt=2026-01-31
+      j2v-dagster check-certificate certificate.json --proof proof.json
+
+    Exit status: 0 if the certificate holds, 1 if not.
+    """
+    from json2vec.verify import certificate as certificates
+
+    if (path is None) == (proof is None):
+        raise click.UsageError("Pass a folder or --proof, one of the two.")
+    name = _row_name(file, row, part)
+    certified = certificates.Certificate.read(certificate)
+    if proof is not None:
+        row_proof = certificates.Proof.read(proof)
+        problems = certificates.check_proof(certified, row_proof, _read_row(row_json) if row_json else None)
+        named = {key: row_proof.source.get(key) for key in ("file", "row", "part")}
+        what = f"row {named['row']} of {named['file']}"
+    else:
+        problems = certificates.check_certificate(certified, current_attempt(str(path)), row=name)
+        named = _plain(name)
+        what = f"{certified.rows} rows" + (f", {name} among them" if name else "")
+    text = (
+        f"ok  {what}: root {certified.root}, model {certified.model[:16]}..., snapshot {certified.snapshot[:16]}..."
+    )
+    document = {
+        "holds": not problems,
+        "problems": problems,
+        "rows": certified.rows,
+        "root": certified.root,
+        "model": certified.model,
+        "snapshot": certified.snapshot,
+        "row": named,
+    }
+    failures = tuple(f"FAILED  {problem}" for problem in problems)
+    return Answer("" if problems else text, document, not problems, failures)
+
+
+@click.command(cls=Command)
+@click.argument("path")
+@click.option(
+    "--inputs", metavar="ROOT", help="Folder or URI of the input files now.  [default: the root in the manifest]"
+)
+@click.option("--model", metavar="CKPT", help="Checkpoint that predicted; without it, nothing is predicted again.")
+@click.option(
+    "--trust", cls=Several, metavar="MODULE...",
+    help="Modules whose processors and field types may be imported, several after one flag or each after its own.",
+)  # fmt: skip
+@row_options(required=True)
+@reporting(
+    {
+        "ok": "Whether the row is there once, and as source and replay have it.",
+        "title": "The row and its folder, in words.",
+        "row": ROW,
+        "facts": "A list: name and value, both text; a value that begins with WRONG is why ok is false.",
+        "inputs": "A list, one entry a column: name, source (the value now), stored and same; values are text of at "
+        "most some 60 characters.",
+        "predictions": "A list, one entry a leaf: name, stored, predicted_again and same; likewise.",
+    },
+    failed={"ok": False},
+)
+def explain(
+    path: str, inputs: str | None, model: str | None, trust: tuple[str, ...], file: str, row: int, part: int
+) -> Answer:
+    """Tell one row's story: source, stored and replayed prediction, and who wrote it.
+
+    PATH is an attempt folder, or a partition folder with _current.json; a local path or s3://.
+
+    \b
+    Example:
+      j2v-dagster explain data/predictions/orders/dt=2026-01-31 \\
+          --file part-0.parquet --row 17 --model model.ckpt
+
+    Exit status: 0 if nothing about the row is wrong, 1 if something is.
+    """
+    from json2vec.verify import explain as explaining
+    from json2vec.verify.certificate import RowName
+
+    name = RowName(file, row, part)
+    story = explaining.explain(current_attempt(path), name, inputs=inputs, model=model, trusted_modules=trust)
+    document = {
+        "ok": bool(story.ok),
+        "title": story.title,
+        "row": _plain(name),
+        "facts": [{"name": fact, "value": value} for fact, value in story.facts],
+        "inputs": [
+            {"name": column, "source": now, "stored": stored, "same": bool(same)}
+            for column, now, stored, same in story.inputs
+        ],
+        "predictions": [
+            {"name": leaf, "stored": stored, "predicted_again": again, "same": bool(same)}
+            for leaf, stored, again, same in story.predictions
+        ],
+    }
+    return Answer(story.text(), document, bool(story.ok))
+
+
+def _row_name(file: str | None, row: int | None, part: int) -> RowName | None:
+    from json2vec.verify.certificate import RowName
+
+    if file is None and row is None:
         return None
-    if options.file is None or options.row is None:
-        raise ValueError("--file and --row belong together: both name the row")
-    return RowName(options.file, options.row, options.part)
+    if file is None or row is None:
+        raise click.UsageError("--file and --row belong together: both name the row.")
+    return RowName(file, row, part)
 
 
-def _usage(message: str) -> int:
-    print(f"usage error: {message}. See j2v-dagster COMMAND --help", file=sys.stderr)
-    return 2
+def _plain(row: RowName | None) -> dict[str, Any] | None:
+    return None if row is None else {"file": row.file, "row": row.row, "part": row.part}
 
 
-def _reporting(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """``run`` with expected errors as one line instead of a traceback."""
-
-    def wrapped(options: argparse.Namespace) -> int:
-        from json2vec.errors import Json2VecError
-
-        try:
-            return run(options)
-        except (Json2VecError, OSError, ValueError) as exc:
-            print(f"error: {exc}", file=sys.stderr)
-            return 1
-
-    return wrapped
+def _read_row(path: str) -> dict[str, Any]:
+    """A row's values from a JSON file."""
+    try:
+        values = json.loads(Path(path).read_bytes())
+    except ValueError as exc:
+        raise ValueError(f"{path} is no JSON: {exc}. Remedy: pass an object, as a proof has it") from exc
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{path}: expected an object with source, predictions, inputs or some of them; got a "
+            f"{type(values).__name__}. Remedy: take these keys of a proof"
+        )
+    return values

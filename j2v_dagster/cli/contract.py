@@ -2,104 +2,153 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
-import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from j2v_dagster.cli.console import Answer, reporting
+from j2v_dagster.cli.parameters import SUFFIXES, Command, Regex, Several
+
+if TYPE_CHECKING:
+    from json2vec.processors import Preprocessor
 
 
-def add_contract_commands(commands: Any) -> None:
-    """Add both commands to the subparsers of ``j2v-dagster``."""
-    contract = commands.add_parser(
-        "contract",
-        help="compare shards with what a checkpoint was trained on; exit status 0 if they keep the contract, 1 if not",
-    )
-    _add_inputs(contract)
-    contract.add_argument("--model", required=True, metavar="CKPT", help="checkpoint")
-    contract.add_argument("--sample", type=int, metavar="ROWS", help="rows to read (default: 4096); 0: schemas alone")
-    contract.add_argument("--json", action="store_true", help="print the breaches as JSON")
-    contract.set_defaults(run=run_contract)
-
-    profile = commands.add_parser(
-        "profile", help="add to a checkpoint the profile of the data that it was trained on; changes no prediction"
-    )
-    profile.add_argument("checkpoint", help="as Model.save writes it; replaced atomically, unless --output is given")
-    _add_inputs(profile)
-    profile.add_argument("--output", metavar="CKPT", help="where to write the checkpoint instead")
-    profile.add_argument("--sample", type=int, metavar="ROWS", help="rows to read (default: 65536)")
-    profile.set_defaults(run=run_profile)
-
-
-def _add_inputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--inputs", required=True, metavar="ROOT", help="folder or URI of the shards")
-    parser.add_argument("--suffix", default="parquet", help="their file format (default: parquet)")
-    parser.add_argument("--match", type=_pattern, metavar="REGEX", help="only files whose full path this matches")
-    parser.add_argument("--preprocessor", metavar="MODULE:FUNCTION", help="what makes observations of rows")
-    parser.add_argument("--trust", nargs="+", default=[], metavar="MODULE", help="modules that may be imported")
+def shard_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name shards and how their rows are read."""
+    options = (
+        click.option("--inputs", required=True, metavar="ROOT", help="Folder or URI of the shards."),
+        click.option(
+            "--suffix", type=SUFFIXES, default="parquet", show_default=True, help="Their file format."
+        ),
+        click.option(
+            "--match", type=Regex(), metavar="REGEX",
+            help="Take only files whose full path this regular expression matches.",
+        ),
+        click.option("--preprocessor", metavar="MODULE:FUNCTION", help="What makes observations of rows."),
+        click.option(
+            "--trust", cls=Several, metavar="MODULE...",
+            help="Modules that may be imported, several after one flag or each after its own.",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
-def run_contract(options: argparse.Namespace) -> int:
-    """Print every breach; 0 if the contract holds, 1 if not or if it is not known."""
+@click.command(cls=Command)
+@shard_options
+@click.option("--model", required=True, metavar="CKPT", help="Checkpoint whose training they are compared with.")
+@click.option(
+    "--sample", type=click.IntRange(min=0), metavar="ROWS",
+    help="How many rows to read, over all shards; 0 compares the schemas alone.  [default: 4096]",
+)  # fmt: skip
+@reporting(
+    {
+        "kept": "Whether the contract is known and no breach is an error.",
+        "known": "Whether the checkpoint holds a profile of its training data; without it nothing is compared.",
+        "summary": "The outcome in one line.",
+        "breaches": "A list, the worst first, a few for each column: severity (error, warning or info), column, kind, "
+        "expected, found, examples, remedy and leaves, all text.",
+    },
+    failed={"kept": False},
+)
+def contract(
+    inputs: str,
+    suffix: str,
+    match: re.Pattern[str] | None,
+    preprocessor: str | None,
+    trust: tuple[str, ...],
+    model: str,
+    sample: int | None,
+) -> Answer:
+    """Compare shards with what a checkpoint was trained on.
+
+    \b
+    Example:
+      j2v-dagster contract --inputs data/orders --model model.ckpt
+
+    Exit status: 0 if the shards keep the contract, 1 if not, or if the contract is not known.
+    """
     from json2vec.contract import SAMPLE_ROWS, check_shards
-    from json2vec.errors import Json2VecError
     from json2vec.model.checkpoint import load
     from json2vec.reading.snapshot import snapshot_files
     from json2vec.storage.opening import open_store
 
-    try:
-        store = open_store(options.inputs)
-        snapshot = snapshot_files(store, options.suffix, match=options.match)
-        outcome = check_shards(
-            load(options.model), snapshot, store, preprocessor=_preprocessor(options), trusted_modules=options.trust,
-            sample_rows=SAMPLE_ROWS if options.sample is None else options.sample,
-        )  # fmt: skip
-    except (Json2VecError, ValueError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    kept = outcome.profile is not None and not outcome.broken
-    if options.json:
-        print(json.dumps({"kept": kept, "breaches": [breach.row() for breach in outcome.breaches]}, indent=2))
-    else:
-        print(f"{'kept' if kept else 'BROKEN' if outcome.profile else 'UNKNOWN'}  {outcome.summary()}")
-        if outcome.breaches:
-            print(outcome.text())
-    return 0 if kept else 1
+    store = open_store(inputs)
+    snapshot = snapshot_files(store, suffix, match=match)
+    outcome = check_shards(
+        load(model), snapshot, store, preprocessor=_preprocessor(preprocessor, trust), trusted_modules=trust,
+        sample_rows=SAMPLE_ROWS if sample is None else sample,
+    )  # fmt: skip
+    known = outcome.profile is not None
+    kept = known and not outcome.broken
+    text = f"{'kept' if kept else 'BROKEN' if known else 'UNKNOWN'}  {outcome.summary()}"
+    document = {
+        "kept": kept,
+        "known": known,
+        "summary": outcome.summary(),
+        "breaches": [breach.row() for breach in outcome.breaches],
+    }
+    return Answer(f"{text}\n{outcome.text()}" if outcome.breaches else text, document, kept)
 
 
-def run_profile(options: argparse.Namespace) -> int:
-    """Write the checkpoint again, with a profile."""
-    from json2vec.errors import Json2VecError
+@click.command(cls=Command)
+@click.argument("checkpoint")
+@shard_options
+@click.option(
+    "--output", metavar="CKPT",
+    help="Write the checkpoint to this file.  [default: replace CHECKPOINT, in one step]",
+)  # fmt: skip
+@click.option(
+    "--sample", type=click.IntRange(min=1), metavar="ROWS",
+    help="How many rows to read, over all shards.  [default: 65536]",
+)  # fmt: skip
+@reporting(
+    {
+        "checkpoint": "The file that was written.",
+        "rows": "How many rows the profile is of.",
+        "leaves": "How many leaves of the model it describes.",
+    }
+)
+def profile(
+    checkpoint: str,
+    inputs: str,
+    suffix: str,
+    match: re.Pattern[str] | None,
+    preprocessor: str | None,
+    trust: tuple[str, ...],
+    output: str | None,
+    sample: int | None,
+) -> Answer:
+    """Add to a checkpoint the profile of the data that it was trained on.
+
+    CHECKPOINT is a file that Model.save wrote. No prediction changes.
+
+    \b
+    Example:
+      j2v-dagster profile model.ckpt --inputs data/train
+    """
     from json2vec.model.checkpoint import described, load, save
     from json2vec.profile.sampling import PROFILE_ROWS, profile_rows
     from json2vec.reading.snapshot import snapshot_files
     from json2vec.storage.opening import open_store
 
-    try:
-        values = load(options.checkpoint)
-        schema, vocabularies = described(values, trusted_modules=options.trust, where=options.checkpoint)
-        store = open_store(options.inputs)
-        snapshot = snapshot_files(store, options.suffix, match=options.match)
-        profile = profile_rows(
-            schema, vocabularies, snapshot, store, rows=PROFILE_ROWS if options.sample is None else options.sample,
-            preprocessor=_preprocessor(options),
-        )  # fmt: skip
-        target = save(options.output or options.checkpoint, values | {"profile": profile.to_plain()})
-    except (Json2VecError, ValueError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    print(f"{target}: profile of {profile.rows:,} rows, {len(profile.leaves)} leaves")
-    return 0
+    values = load(checkpoint)
+    schema, vocabularies = described(values, trusted_modules=trust, where=checkpoint)
+    store = open_store(inputs)
+    snapshot = snapshot_files(store, suffix, match=match)
+    made = profile_rows(
+        schema, vocabularies, snapshot, store, rows=PROFILE_ROWS if sample is None else sample,
+        preprocessor=_preprocessor(preprocessor, trust),
+    )  # fmt: skip
+    target = save(output or checkpoint, values | {"profile": made.to_plain()})
+    document = {"checkpoint": str(target), "rows": made.rows, "leaves": len(made.leaves)}
+    return Answer(f"{target}: profile of {made.rows:,} rows, {len(made.leaves)} leaves", document)
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {exc}") from exc
-
-
-def _preprocessor(options: argparse.Namespace) -> Any:
+def _preprocessor(name: str | None, trusted: tuple[str, ...]) -> Preprocessor | None:
     from json2vec.processors import as_preprocessor, resolve
 
-    return as_preprocessor(resolve(options.preprocessor, options.trust)) if options.preprocessor else None
+    return as_preprocessor(resolve(name, trusted)) if name else None

@@ -3,84 +3,73 @@ dagster before it must."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 
-from j2v_dagster.cli.certificates import add_inspection_commands
-from j2v_dagster.cli.contract import add_contract_commands
-from j2v_dagster.cli.project import add_project_commands
-from j2v_dagster.cli.verify import FINDINGS, run_verify
+import click
+
+from j2v_dagster.cli.certificates import certify, check_certificate, explain
+from j2v_dagster.cli.clean import clean
+from j2v_dagster.cli.console import INTERRUPTED, WRONG_USE
+from j2v_dagster.cli.contract import contract, profile
+from j2v_dagster.cli.demo import demo
+from j2v_dagster.cli.parameters import Group
+from j2v_dagster.cli.project import estimate, init
+from j2v_dagster.cli.verify import verify
+
+NAME = "j2v-dagster"
+# 100 columns where the terminal has them.
+SETTINGS = {"help_option_names": ["--help"], "max_content_width": 100}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="j2v-dagster", description="Batch inference that proves it lost no row.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
 
-    verify = commands.add_parser(
-        "verify", help="prove a prediction folder complete and right; exit status 0 if it is, 1 if not"
-    )
-    verify.add_argument("path", help="an attempt folder, or a partition folder with _current.json")
-    verify.add_argument("--inputs", metavar="ROOT", help="where the input files are now; default: the manifest's root")
-    verify.add_argument("--model", metavar="CKPT", help="checkpoint; without it, replay is not proven")
-    verify.add_argument(
-        "--require", nargs="+", choices=FINDINGS, metavar="FINDING",
-        help=f"findings that must be proven: {', '.join(FINDINGS)}; default: all, but only those that need no model "
-        "where --model is not given",
-    )  # fmt: skip
-    verify.add_argument("--sample", type=int, default=64, help="rows to predict again (default: 64)")
-    verify.add_argument("--json", action="store_true", help="print the report as JSON")
-    verify.set_defaults(run=run_verify)
-
-    add_inspection_commands(commands)
-    add_contract_commands(commands)
-    add_project_commands(commands)
-
-    clean = commands.add_parser("clean", help="remove attempts that are neither current, nor in use, nor recent")
-    clean.add_argument("root", help="the pipeline's output folder, or one partition's")
-    clean.add_argument("--older-than", type=float, required=True, metavar="DAYS", help="days since the last write")
-    clean.add_argument(
-        "--pending-older-than", type=float, metavar="DAYS",
-        help="the same for attempts that the next run would resume or that wait to be loaded; default: the larger of "
-        "--older-than and 7",
-    )  # fmt: skip
-    clean.add_argument("--dry-run", action="store_true", help="tell what would go")
-    clean.set_defaults(run=run_clean)
-
-    demo = commands.add_parser("demo", help="the flights example, from raw data to a table", add_help=False)
-    demo.add_argument("arguments", nargs=argparse.REMAINDER)
-    demo.set_defaults(run=run_demo)
-    return parser
+        try:
+            found = version("json2vec-dagster")
+        except PackageNotFoundError:
+            found = "(a source folder that is not installed)"
+        click.echo(f"{NAME} {found}")
+        context.exit()
 
 
-def run_clean(options: argparse.Namespace) -> int:
-    """Remove old attempts and print which."""
-    from j2v_dagster.attempts.clean import clean
-    from json2vec.errors import Json2VecError
+@click.group(
+    NAME, cls=Group, context_settings=SETTINGS, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]..."
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version.",
+)  # fmt: skip
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Batch inference that proves it lost no row.
 
-    try:
-        report = clean(
-            options.root,
-            older_than_days=options.older_than,
-            pending_days=options.pending_older_than,
-            dry_run=options.dry_run,
-        )
-    except (Json2VecError, ValueError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    print(report.summary())
-    return 0
+    Exit status: 0 where all is well; 1 where something was checked and is not well, or cannot be done because of what
+    lies there; 2 for wrong use.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(WRONG_USE)
 
 
-def run_demo(options: argparse.Namespace) -> int:
-    """Hand over to the demo."""
-    from j2v_dagster.demo.run import main as demo
-
-    return demo(options.arguments) or 0
+for _command in (init, contract, profile, estimate, verify, explain, certify, check_certificate, clean, demo):
+    cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    options = build_parser().parse_args(arguments)
-    return options.run(options)
+    """The command line; returns the exit status.
 
+    Args:
+        arguments: the words after ``j2v-dagster``; default: this process's.
+
+    Raises:
+        SystemExit: the words cannot be parsed; its code is 2.
+    """
+    words = None if arguments is None else list(arguments)
+    try:
+        return cli.main(words, prog_name=NAME, standalone_mode=False) or 0
+    except click.ClickException as exc:
+        exc.show()
+        raise SystemExit(exc.exit_code) from None
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return INTERRUPTED

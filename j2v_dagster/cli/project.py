@@ -2,83 +2,116 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from typing import Any
+from typing import TYPE_CHECKING
+
+import click
+
+from j2v_dagster.cli.console import Answer, reporting
+from j2v_dagster.cli.parameters import SUFFIXES, Command, Several
+
+if TYPE_CHECKING:
+    from j2v_dagster.options import PipelineOptions
 
 
-def add_project_commands(commands: Any) -> None:
-    """Add the two commands to the subparsers of ``j2v-dagster``."""
-    estimate = commands.add_parser("estimate", help="what partitions will take: rows, seconds and bytes")
-    estimate.add_argument("pipelines", nargs="?", metavar="PIPELINES_YAML", help="the file that workspace.yaml serves")
-    estimate.add_argument("--pipeline", metavar="NAME", help="which of its pipelines; not needed where there is one")
-    estimate.add_argument("--partition", nargs="+", required=True, metavar="KEY", help="partitions, summed up")
-    estimate.add_argument("--inputs", metavar="ROOT", help="instead of a YAML file, with --output")
-    estimate.add_argument("--output", metavar="ROOT", help="the pipeline's output, whose past attempts tell the rate")
-    estimate.add_argument("--suffix", default="parquet", help="of the shards, with --inputs (default: parquet)")
-    estimate.add_argument("--folder", default="dt={partition}", help="of a partition, with --inputs")
-    estimate.add_argument("--ranks", type=int, default=None, help="processes (default: the pipeline's, else 1)")
-    estimate.add_argument("--json", action="store_true", help="print it as JSON")
-    estimate.set_defaults(run=run_estimate)
+@click.command(cls=Command)
+@click.argument("pipelines", required=False, metavar="[PIPELINES_YAML]")
+@click.option("--pipeline", metavar="NAME", help="Which of the file's pipelines.  [default: the only one]")
+@click.option(
+    "--partition", cls=Several, required=True, metavar="KEY...",
+    help="Keys of the partitions, several after one flag or each after its own; what they take is summed up.",
+)  # fmt: skip
+@click.option("--inputs", metavar="ROOT", help="Folder or URI of all shards, instead of a YAML file; with --output.")
+@click.option(
+    "--output", metavar="ROOT", help="The pipeline's output, whose past attempts tell the rate; with --inputs."
+)
+@click.option(
+    "--suffix", type=SUFFIXES, default="parquet", show_default=True,
+    help="File format of the shards; with --inputs.",
+)  # fmt: skip
+@click.option(
+    "--folder", default="dt={partition}", show_default=True, metavar="TEMPLATE",
+    help="Folder of a partition below the inputs; with --inputs.",
+)  # fmt: skip
+@click.option(
+    "--ranks", type=click.IntRange(min=1), metavar="COUNT",
+    help="How many processes.  [default: the pipeline's, else 1]",
+)  # fmt: skip
+@reporting(
+    {
+        "partitions": "How many partitions.",
+        "rows": "Their input rows.",
+        "shards": "Their input files.",
+        "input_bytes": "Bytes of these files.",
+        "ranks": "How many processes.",
+        "rank_rows": "The largest share of a rank in any partition, in rows.",
+        "seconds": "From an attempt's beginning to its last rank's end, summed up; null without a past rate.",
+        "seconds_low": "The same at the 90th percentile of past rates.",
+        "seconds_high": "The same at the 10th percentile of past rates.",
+        "output_bytes": "Bytes of the rank files.",
+        "free_bytes": "Bytes that are free on the output's disk; null in an object store.",
+        "basis": "Where the numbers come from, in words.",
+    }
+)
+def estimate(
+    pipelines: str | None,
+    pipeline: str | None,
+    partition: tuple[str, ...],
+    inputs: str | None,
+    output: str | None,
+    suffix: str,
+    folder: str,
+    ranks: int | None,
+) -> Answer:
+    """Tell what partitions will take: rows, seconds and bytes.
 
-    init = commands.add_parser("init", help="write a project: pipelines.yaml and what Dagster needs to serve it")
-    init.add_argument("folder", help="where; files that are there are never overwritten")
-    init.add_argument("--name", help="the pipeline's name (default: the folder's)")
-    init.add_argument("--inputs", metavar="ROOT", help="root of the shards; looked at, to propose the options")
-    init.add_argument("--suffix", help="of the shards (default: the most frequent one)")
-    init.add_argument("--checkpoint", metavar="CKPT", help="the model, to propose the table's columns")
-    init.set_defaults(run=run_init)
+    PIPELINES_YAML is the file that workspace.yaml serves.
 
-
-def run_estimate(options: argparse.Namespace) -> int:
-    """Print the estimate; 0, or 1 where the partitions or the pipeline cannot be read."""
-    from j2v_dagster.attempts.estimate import Conditions, current_snapshot, estimate
+    \b
+    Example:
+      j2v-dagster estimate pipelines.yaml --partition 2026-01-31 2026-02-01
+    """
+    from j2v_dagster.attempts import estimate as estimating
     from j2v_dagster.shards.source import ShardSource
-    from json2vec.errors import Json2VecError
+    from json2vec.rank_files.settings import PredictSettings
 
-    try:
-        chosen = _options(options)
-        source = ShardSource(
-            inputs=chosen["inputs"],
-            suffix=chosen.get("suffix", "parquet"),
-            folder=chosen.get("folder", "dt={partition}"),
-            storage_options=chosen.get("storage_options"),
-        )
-        found = estimate(
-            [current_snapshot(source, chosen["output"], key) for key in options.partition],
-            chosen["output"],
-            conditions=Conditions(
-                checkpoint_sha256=_sha256(chosen.get("checkpoint")),
-                accelerator=chosen.get("accelerator", "cpu"),
-                precision=chosen.get("precision", "32-true"),
-                batch_size=chosen.get("batch_size"),
-                threads=chosen.get("threads"),
-                world_size=options.ranks or chosen.get("ranks", 1),
-            ),
-            folder=source.folder,
-            storage_options=source.storage_options,
-        )
-    except (Json2VecError, ValueError, OSError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    print(json.dumps(found.to_json(), indent=2) if options.json else found.summary())
-    return 0
+    settings, checkpoint, storage_options = PredictSettings(), None, None
+    if pipelines is not None:
+        chosen = _chosen(pipelines, pipeline)
+        inputs, output, suffix, folder = chosen.inputs, chosen.output, chosen.suffix, chosen.folder
+        settings, checkpoint, storage_options = chosen.settings(), chosen.checkpoint, chosen.storage_options
+        ranks = ranks or chosen.ranks
+    if not (inputs and output):
+        raise ValueError("expected a YAML file of pipelines, or --inputs and --output")
+    source = ShardSource(
+        inputs=inputs, suffix=suffix, folder=folder, storage_options=dict(storage_options) if storage_options else None
+    )
+    made = estimating.estimate(
+        [estimating.current_snapshot(source, output, key) for key in partition],
+        output,
+        conditions=estimating.Conditions.of(settings, checkpoint_sha256=_sha256(checkpoint), world_size=ranks or 1),
+        folder=source.folder,
+        storage_options=source.storage_options,
+    )
+    return Answer(made.summary(), made.to_json())
 
 
-def _options(options: argparse.Namespace) -> dict[str, Any]:
-    """The chosen pipeline's options, from the YAML file or from the command line."""
-    if options.pipelines is None:
-        if not (options.inputs and options.output):
-            raise ValueError("expected a YAML file of pipelines, or --inputs and --output")
-        return {name: getattr(options, name) for name in ("inputs", "output", "suffix", "folder")}
+def _chosen(pipelines: str, name: str | None) -> PipelineOptions:
+    """The options of one pipeline of a YAML file.
+
+    Raises:
+        ValueError: there is none of that name, or options that cannot be meant.
+    """
     from j2v_dagster.definitions import pipeline_options
+    from j2v_dagster.options import PipelineOptions
 
-    known = pipeline_options(options.pipelines)
-    name = options.pipeline or (next(iter(known)) if len(known) == 1 else None)
+    known = pipeline_options(pipelines)
+    name = name or (next(iter(known)) if len(known) == 1 else None)
     if name not in known:
-        raise ValueError(f"{options.pipelines} has {sorted(known)}; got {name!r}. Remedy: --pipeline NAME")
-    return known[name]
+        raise ValueError(f"{pipelines} has {sorted(known)}; got {name!r}. Remedy: --pipeline NAME")
+    try:
+        return PipelineOptions.of(known[name])
+    except ValueError as exc:
+        raise ValueError(f"{pipelines}: {exc}") from exc
 
 
 def _sha256(checkpoint: str | None) -> str | None:
@@ -90,28 +123,51 @@ def _sha256(checkpoint: str | None) -> str | None:
     return file_sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else None
 
 
-def run_init(options: argparse.Namespace) -> int:
-    """Write the project and say what was written and found."""
-    from j2v_dagster.cli.init_project import init_project
-    from json2vec.errors import Json2VecError
+@click.command(cls=Command)
+@click.argument("folder")
+@click.option("--name", metavar="NAME", help="The pipeline's name.  [default: the folder's]")
+@click.option(
+    "--inputs", metavar="ROOT", help="Folder or URI of all shards; a look at it proposes the pipeline's options."
+)
+@click.option("--suffix", type=SUFFIXES, help="File format of the shards.  [default: the most frequent one]")
+@click.option("--checkpoint", metavar="CKPT", help="The model, whose targets become columns of the table.")
+@reporting(
+    {
+        "files": "The six files that were written.",
+        "found": "What a look at the inputs proposes: suffix, folder (a template) and partitions (options of the "
+        "definition, as text or a list of at most 50 keys); null without --inputs.",
+        "remarks": "What could not be told, a sentence each.",
+    }
+)
+def init(folder: str, name: str | None, inputs: str | None, suffix: str | None, checkpoint: str | None) -> Answer:
+    """Write a project: pipelines.yaml and what Dagster needs to serve it.
 
-    try:
-        files, found = init_project(
-            options.folder,
-            name=options.name,
-            inputs=options.inputs,
-            suffix=options.suffix,
-            checkpoint=options.checkpoint,
-        )
-    except (Json2VecError, ValueError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    for path in files:
-        print(f"wrote {path}")
-    if options.inputs:
-        partitions = ", ".join(f"{name}: {value}" for name, value in found.partitions.items())
-        print(f"found {found.suffix} shards in folders like {found.folder}; partitions {{{partitions}}}")
-    for remark in found.remarks:
-        print(f"please look: {remark}")
-    print(f"next: read {files[0]}, then see {files[4]}")
-    return 0
+    FOLDER is made where it is missing. Files that are there are never overwritten.
+
+    \b
+    Example:
+      j2v-dagster init orders --inputs data/orders --checkpoint model.ckpt
+    """
+    from j2v_dagster.cli.init_project import init_project
+
+    files, found = init_project(folder, name=name, inputs=inputs, suffix=suffix, checkpoint=checkpoint)
+    lines = [f"wrote {path}" for path in files]
+    if inputs:
+        partitions = ", ".join(f"{key}: {value}" for key, value in found.partitions.items())
+        lines.append(f"found {found.suffix} shards in folders like {found.folder}; partitions {{{partitions}}}")
+    lines += [f"please look: {remark}" for remark in found.remarks]
+    lines.append(f"next: read {files[0]}, then see {files[4]}")
+    proposed = {
+        "suffix": found.suffix,
+        "folder": found.folder,
+        "partitions": {
+            key: list(value) if isinstance(value, list | tuple) else str(value)
+            for key, value in found.partitions.items()
+        },
+    }
+    document = {
+        "files": [str(path) for path in files],
+        "found": proposed if inputs else None,
+        "remarks": list(found.remarks),
+    }
+    return Answer("\n".join(lines), document)

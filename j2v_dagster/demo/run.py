@@ -9,49 +9,75 @@ shards, the checkpoint while its settings are the same, partitions while shards 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from j2v_dagster.demo import report
-from j2v_dagster.demo.model import Settings, train_model
-from j2v_dagster.demo.runs import is_done, open_instance, predict_days
-from j2v_dagster.demo.shards import days_between, read_days, write_missing
-from j2v_dagster.steps.pipeline import checkpoint_sha256
+import click
+
+# `j2v-dagster --help` imports this module: what needs polars, torch or dagster is imported where it is used.
+if TYPE_CHECKING:
+    from j2v_dagster.demo.model import Settings
+    from j2v_dagster.demo.report import PartitionResult
 
 TRAIN = (date(2013, 1, 8), date(2013, 1, 28))  # three weeks; the first week of the year only serves as history
 PREDICT = (date(2013, 2, 1), date(2013, 2, 7))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="j2v-dagster demo", description="The flights example, end to end.")
-    parser.add_argument("--data", type=Path, default=Path("demo-data"), help="folder for all it makes")
-    parser.add_argument("--first", type=date.fromisoformat, default=PREDICT[0], help="first day to predict, YYYY-MM-DD")
-    parser.add_argument("--last", type=date.fromisoformat, default=PREDICT[1], help="last day to predict, YYYY-MM-DD")
-    parser.add_argument("--epochs", type=int, default=Settings().epochs, help="passes over the training days")
-    parser.add_argument("--again", action="store_true", help="predict again what is there and still right")
-    options = parser.parse_args(arguments)
+@click.command("demo", context_settings={"max_content_width": 100})
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-data"), show_default=True,
+    metavar="FOLDER", help="Folder for all it makes.",
+)  # fmt: skip
+@click.option(
+    "--first", type=click.DateTime(["%Y-%m-%d"]), default=str(PREDICT[0]), show_default=True, metavar="YYYY-MM-DD",
+    help="First day to predict, in 2013.",
+)  # fmt: skip
+@click.option(
+    "--last", type=click.DateTime(["%Y-%m-%d"]), default=str(PREDICT[1]), show_default=True, metavar="YYYY-MM-DD",
+    help="Last day to predict, in 2013.",
+)  # fmt: skip
+@click.option(
+    "--epochs", type=click.IntRange(min=1), metavar="COUNT", help="Passes over the training days.  [default: 4]"
+)
+@click.option("--again", is_flag=True, help="Predict again what is there and still right.")
+def demo(data: Path, first: datetime, last: datetime, epochs: int | None, again: bool) -> int:
+    """Run the flights example, from raw data to a table.
+
+    It writes shards, trains a model, predicts day by day with every check, loads a DuckDB table and prints scores.
+    What is there already and still right is kept.
+
+    \b
+    Example:
+      j2v-dagster demo --data demo-data --first 2013-02-01 --last 2013-02-03
+    """
+    if last < first:
+        raise click.UsageError(f"--last is {last:%Y-%m-%d}; expected --first ({first:%Y-%m-%d}) or a later day.")
+    from j2v_dagster.demo.model import Settings
+    from j2v_dagster.demo.report import read_result
+    from j2v_dagster.demo.runs import is_done, open_instance, predict_days
+    from j2v_dagster.demo.shards import days_between
+
     started = time.monotonic()
-    data = options.data.absolute()
-    train, predict = days_between(*TRAIN), days_between(options.first, options.last)
-    settings = Settings(epochs=options.epochs)
+    data = data.absolute()
+    train, predict = days_between(*TRAIN), days_between(first.date(), last.date())
+    settings = Settings() if epochs is None else Settings(epochs=epochs)
 
     make_shards(data, [*train, *predict])
     make_model(data, settings, train)
     with open_instance(data) as instance:
-        todo = [day for day in predict if options.again or not is_done(data, day)]
+        todo = [day for day in predict if again or not is_done(data, day)]
         if len(todo) < len(predict):
             kept = len(predict) - len(todo)
             note(f"{kept} of {len(predict)} days are predicted from these shards with this checkpoint already")
         if todo:
             predict_days(data, progress(todo, "predict", "day"), instance)
-        results = [report.read_result(data, str(day), instance) for day in predict]
+        results = [read_result(data, str(day), instance) for day in predict]
     print_report(data, results, train, predict, settings.threads)
     print(f"\nAll of it took {time.monotonic() - started:.0f} s. See it in the Dagster UI: make ui")
     return 0
@@ -59,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_shards(data: Path, days: Sequence[date]) -> None:
     """Write the days that are missing."""
+    from j2v_dagster.demo.shards import write_missing
+
     written = write_missing(data / "shards", progress(days, "shards", "day"))
     rows, shards = sum(sum(day.rows) for day in written), sum(len(day.rows) for day in written)
     note(f"{len(written)} days, {rows:,} aircraft-days in {shards} shards below {data / 'shards'}")
@@ -66,6 +94,9 @@ def make_shards(data: Path, days: Sequence[date]) -> None:
 
 def make_model(data: Path, settings: Settings, days: Sequence[date]) -> None:
     """Train and save the model, unless the checkpoint is of these settings, days and shards."""
+    from j2v_dagster.demo.model import train_model
+    from j2v_dagster.steps.pipeline import checkpoint_sha256
+
     checkpoint, record = data / "model.ckpt", data / "model.json"
     root = data / "shards"
     shards = [path for day in days for path in sorted((root / f"dt={day}").glob("part-*.parquet"))]
@@ -86,9 +117,12 @@ def make_model(data: Path, settings: Settings, days: Sequence[date]) -> None:
 
 
 def print_report(
-    data: Path, results: Sequence[report.PartitionResult], train: Sequence[date], predict: Sequence[date], threads: int
+    data: Path, results: Sequence[PartitionResult], train: Sequence[date], predict: Sequence[date], threads: int
 ) -> None:
     """Print both tables, and keep the scores in ``scores.json``."""
+    from j2v_dagster.demo import report
+    from j2v_dagster.demo.shards import read_days
+
     seen, truth = read_days(data / "shards", train), read_days(data / "shards", predict)
     table = report.read_table(data / "warehouse.duckdb", [str(day) for day in predict])
     scores = report.score_all(seen, truth, table, threads)
@@ -116,4 +150,4 @@ def note(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    demo(prog_name="python -m j2v_dagster.demo.run")

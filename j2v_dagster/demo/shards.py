@@ -8,14 +8,14 @@ half a day. The shards of a day differ in number and size, as they do where seve
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import click
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -93,16 +93,28 @@ def to_table(frame: pl.DataFrame) -> pa.Table:
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(SCHEMA)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write days of the flights example as Parquet shards.")
-    parser.add_argument("--root", type=Path, default=Path("demo-data/shards"))
-    parser.add_argument("--first", type=date.fromisoformat, required=True, help="YYYY-MM-DD")
-    parser.add_argument("--last", type=date.fromisoformat, help="YYYY-MM-DD; the first day if left out")
-    args = parser.parse_args()
-    for day in write_missing(args.root, days_between(args.first, args.last or args.first)):
+@click.command(context_settings={"max_content_width": 100})
+@click.option(
+    "--root", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-data/shards"), show_default=True,
+    metavar="FOLDER", help="Folder of the day folders.",
+)  # fmt: skip
+@click.option(
+    "--first", type=click.DateTime(["%Y-%m-%d"]), required=True, metavar="YYYY-MM-DD", help="First day, in 2013."
+)
+@click.option(
+    "--last", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", help="Last day.  [default: the first day]"
+)
+def main(root: Path, first: datetime, last: datetime | None) -> None:
+    """Write days of the flights example as Parquet shards.
+
+    \b
+    Example:
+      python -m j2v_dagster.demo.shards --first 2013-02-08 --last 2013-02-10
+    """
+    for day in write_missing(root, days_between(first.date(), (last or first).date())):
         sizes = ", ".join(map(str, day.rows))
-        print(f"{args.root}/dt={day.key}: {sum(day.rows)} rows in {len(day.rows)} shards ({sizes})")
+        print(f"{root}/dt={day.key}: {sum(day.rows)} rows in {len(day.rows)} shards ({sizes})")
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m j2v_dagster.demo.shards")

@@ -348,14 +348,14 @@ def test_the_component_has_the_options_of_a_pipeline() -> None:
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 OPTIONS = {
-    "certify": ["--file", "--output", "--part", "--proof", "--row"],
-    "check-certificate": ["--file", "--part", "--proof", "--row", "--row-json"],
-    "clean": ["--dry-run", "--older-than", "--pending-older-than"],
+    "certify": ["--file", "--json", "--output", "--part", "--proof", "--row"],
+    "check-certificate": ["--file", "--json", "--part", "--proof", "--row", "--row-json"],
+    "clean": ["--dry-run", "--json", "--older-than", "--pending-older-than"],
     "contract": ["--inputs", "--json", "--match", "--model", "--preprocessor", "--sample", "--suffix", "--trust"],
     "estimate": ["--folder", "--inputs", "--json", "--output", "--partition", "--pipeline", "--ranks", "--suffix"],
-    "explain": ["--file", "--inputs", "--model", "--part", "--row", "--trust"],
-    "init": ["--checkpoint", "--inputs", "--name", "--suffix"],
-    "profile": ["--inputs", "--match", "--output", "--preprocessor", "--sample", "--suffix", "--trust"],
+    "explain": ["--file", "--inputs", "--json", "--model", "--part", "--row", "--trust"],
+    "init": ["--checkpoint", "--inputs", "--json", "--name", "--suffix"],
+    "profile": ["--inputs", "--json", "--match", "--output", "--preprocessor", "--sample", "--suffix", "--trust"],
     "verify": ["--inputs", "--json", "--model", "--require", "--sample"],
 }
 
