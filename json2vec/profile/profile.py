@@ -59,7 +59,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The finite values of a Number, or the L2 norms of a Vector.
+    """The finite numbers that a field type measures of its values: a Number's value, the L2 norm of a Vector.
 
     Attributes:
         count: finite values. infinite: how many were not.
@@ -115,7 +115,7 @@ class LeafProfile:
         type: name of the field type.
         valued, null, padded, masked: slots by state.
         labels: of a type with a vocabulary, else None.
-        numbers: of a Number or Vector with at least one value, else None.
+        numbers: of a type that measures its values, with at least one of them, else None.
         apart: how much of this differs from folder to folder.
     """
 
