@@ -105,14 +105,15 @@ def _lazy() -> dict[str, str]:
     source = __spec__.loader.get_source(__name__)  # type: ignore[union-attr]
     if source is None:
         raise ImportError(f"{__file__} is read for what json2vec exports, but has no source. Remedy: install .py files")
-    imports = next(node for node in ast.parse(source).body if isinstance(node, ast.If)).body
+    tests = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    imports = next(node.body for node in tests if ast.unparse(node.test) == "TYPE_CHECKING")
     return {name.name: str(node.module) for node in imports if isinstance(node, ast.ImportFrom) for name in node.names}
 
 
-_LAZY = _lazy()
+LOADED_ON_USE = _lazy()
 # Constants, classes, functions. Type checkers know the names by their imports.
 __all__ = sorted(  # pyright: ignore[reportUnsupportedDunderAll]
-    [*__all__, *_LAZY], key=lambda name: (not name.isupper(), name[0].islower(), name)
+    [*__all__, *LOADED_ON_USE], key=lambda name: (not name.isupper(), name[0].islower(), name)
 )
 
 
@@ -138,9 +139,9 @@ _warn_of_namesake()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in LOADED_ON_USE:
         raise AttributeError(f"module 'json2vec' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LAZY[name]), name)
+    value = getattr(importlib.import_module(LOADED_ON_USE[name]), name)
     globals()[name] = value
     return value
 

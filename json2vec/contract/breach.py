@@ -22,7 +22,8 @@ class Breach:
         severity: ``error``: predictions would fail or mean nothing; ``warning``: they mean something, but the data is
             not what it was; ``info``: nothing changes for the model.
         where: the column, as a path: ``plane.seats``, ``legs[].carrier``.
-        expected: as in training. found: in these shards.
+        expected: what the training had.
+        found: what these shards have.
         remedy: what to do about it.
         examples: up to three, with file and row where they are known.
         addresses: the leaves of the model that read the column.

@@ -98,10 +98,14 @@ def check_contract(
     """Compare a schema, and a sample, with the training.
 
     Args:
-        found: schema of the new shards, as read. suffix: their format. rows: how many there are.
-        profile: of the training. schema: of the model.
-        sample: of the new rows, counted by a `Profiler` with ``reference=profile``.
-        limits: of rates.
+        found: schema of the new shards, as read.
+        profile: profile of the training.
+        schema: schema of the model.
+        suffix: format of the new shards.
+        rows: how many rows they have.
+        sample: profile of some of these rows, counted by a `Profiler` with ``reference=profile``; None compares
+            schemas alone.
+        limits: which rates are tolerated, and which columns are left alone.
 
     Returns:
         the worst first.
@@ -129,7 +133,8 @@ def check_shards(
 
     Args:
         checkpoint: its values, as `json2vec.model.checkpoint.load` gives them.
-        snapshot, source: the shards, and their store or table.
+        snapshot: the frozen list of the shards.
+        source: their store, or the table that stands for them.
         sample_rows: rows to read, spread over all shards; 0 compares schemas alone.
         preprocessor: what makes observations of rows.
         on_bad_row: of the prediction to come: with ``quarantine`` a row that cannot be encoded is but a warning.

@@ -9,6 +9,6 @@ from importlib import import_module
 
 import json2vec
 
-for _module in sorted(set(json2vec._LAZY.values())):
+for _module in sorted(set(json2vec.LOADED_ON_USE.values())):
     if _module.startswith(f"{__name__}."):
         import_module(_module)

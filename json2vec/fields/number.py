@@ -36,7 +36,8 @@ class Number(Leaf):
 
     Args:
         jitter: training noise, in normalised units: u + jitter (U - U') with U, U' uniform on [0, 1).
-        n_bands: octaves of frequencies below pi. offset: octaves above it.
+        n_bands: octaves of frequencies below pi.
+        offset: octaves of frequencies above pi.
         alpha: weight of the newest batch in the normaliser's moving average; None averages over all batches.
         objective: loss of the value: ``mae``, ``mse`` or ``huber`` (delta 1).
         units: what the head speaks: ``normalized`` units (new models; predictions are brought back to raw units), or
