@@ -1,10 +1,12 @@
 """json2vec: models over nested records, and batch inference that proves it lost no row.
 
-Whatever needs torch is loaded on first use (PEP 562), so that ``import json2vec`` stays light.
+Whatever needs torch is loaded on first use (PEP 562), so that ``import json2vec`` stays light. One line exports such a
+name: its import under TYPE_CHECKING.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -38,50 +40,29 @@ from json2vec.schema.nodes import Array, Leaf, Mask
 from json2vec.schema.schema import Schema
 from json2vec.schema.selectors import predicate, where
 
-_LAZY = {
-    "Category": "json2vec.fields.category",
-    "DateParts": "json2vec.fields.dateparts",
-    "Entity": "json2vec.fields.entity",
-    "Number": "json2vec.fields.number",
-    "Set": "json2vec.fields.set",
-    "Text": "json2vec.fields.text",
-    "Vector": "json2vec.fields.vector",
-    "FieldType": "json2vec.fields.registry",
-    "register": "json2vec.fields.registry",
-    "Model": "json2vec.model.model",
-    "Predictions": "json2vec.model.predictions",
-    "PolarsDataModule": "json2vec.data.polars",
-    "StreamingDataModule": "json2vec.data.streaming",
-    "Writer": "json2vec.rank_files.writer",
-    "read_predictions": "json2vec.rank_files.reader",
-    "verify_predictions": "json2vec.verify.verify",
-    "commit_predictions": "json2vec.rank_files.commit",
-    "preprocess": "json2vec.processors",
-    "postprocess": "json2vec.processors",
-    "PredictJob": "json2vec.predict.job",
-    "Deployment": "json2vec.serving.deployment",
-}
-
 if TYPE_CHECKING:
-    from json2vec.data.polars import PolarsDataModule
-    from json2vec.data.streaming import StreamingDataModule
-    from json2vec.fields.category import Category
-    from json2vec.fields.dateparts import DateParts
-    from json2vec.fields.entity import Entity
-    from json2vec.fields.number import Number
-    from json2vec.fields.registry import FieldType, register
-    from json2vec.fields.set import Set
-    from json2vec.fields.text import Text
-    from json2vec.fields.vector import Vector
-    from json2vec.model.model import Model
-    from json2vec.model.predictions import Predictions
-    from json2vec.predict.job import PredictJob
-    from json2vec.processors import postprocess, preprocess
-    from json2vec.rank_files.commit import commit_predictions
-    from json2vec.rank_files.reader import read_predictions
-    from json2vec.rank_files.writer import Writer
-    from json2vec.serving.deployment import Deployment
-    from json2vec.verify.verify import verify_predictions
+    # The one list of what is loaded on first use: type checkers read it, and so does `_lazy`.
+    from json2vec.data.polars import PolarsDataModule as PolarsDataModule
+    from json2vec.data.streaming import StreamingDataModule as StreamingDataModule
+    from json2vec.fields.category import Category as Category
+    from json2vec.fields.dateparts import DateParts as DateParts
+    from json2vec.fields.entity import Entity as Entity
+    from json2vec.fields.number import Number as Number
+    from json2vec.fields.registry import FieldType as FieldType
+    from json2vec.fields.registry import register as register
+    from json2vec.fields.set import Set as Set
+    from json2vec.fields.text import Text as Text
+    from json2vec.fields.vector import Vector as Vector
+    from json2vec.model.model import Model as Model
+    from json2vec.model.predictions import Predictions as Predictions
+    from json2vec.predict.job import PredictJob as PredictJob
+    from json2vec.processors import postprocess as postprocess
+    from json2vec.processors import preprocess as preprocess
+    from json2vec.rank_files.commit import commit_predictions as commit_predictions
+    from json2vec.rank_files.reader import read_predictions as read_predictions
+    from json2vec.rank_files.writer import Writer as Writer
+    from json2vec.serving.deployment import Deployment as Deployment
+    from json2vec.verify.verify import verify_predictions as verify_predictions
 
 __all__ = [
     "MASK_LITERAL",
@@ -89,51 +70,51 @@ __all__ = [
     "AlignmentError",
     "Array",
     "AttentionMode",
-    "Category",
     "CheckpointError",
-    "DateParts",
-    "Deployment",
     "EncodeError",
-    "Entity",
-    "FieldType",
     "IncompletePredictions",
     "Json2VecError",
     "Leaf",
     "Mask",
     "Metric",
-    "Model",
-    "Number",
     "Overflow",
-    "PolarsDataModule",
-    "PredictJob",
-    "Predictions",
     "ProcessorError",
     "ReadError",
     "Schema",
     "SchemaError",
-    "Set",
     "ShardingStrategy",
     "SnapshotChanged",
     "StoreError",
     "Strata",
-    "StreamingDataModule",
     "Suffix",
     "TensorKey",
-    "Text",
     "Tokens",
-    "Vector",
     "VerificationFailed",
-    "Writer",
-    "commit_predictions",
     "helpers",
-    "postprocess",
     "predicate",
-    "preprocess",
-    "read_predictions",
-    "register",
-    "verify_predictions",
     "where",
 ]
+
+
+def _lazy() -> dict[str, str]:
+    """The module of every name that is imported under TYPE_CHECKING above, read from this file without importing them.
+
+    Raises:
+        ImportError: this file was installed without its source.
+    """
+    source = __spec__.loader.get_source(__name__)  # type: ignore[union-attr]
+    if source is None:
+        raise ImportError(f"{__file__} is read for what json2vec exports, but has no source. Remedy: install .py files")
+    tests = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    imports = next(node.body for node in tests if ast.unparse(node.test) == "TYPE_CHECKING")
+    return {name.name: str(node.module) for node in imports if isinstance(node, ast.ImportFrom) for name in node.names}
+
+
+LOADED_ON_USE = _lazy()
+# Constants, classes, functions. Type checkers know the names by their imports.
+__all__ = sorted(  # pyright: ignore[reportUnsupportedDunderAll]
+    [*__all__, *LOADED_ON_USE], key=lambda name: (not name.isupper(), name[0].islower(), name)
+)
 
 
 def _warn_of_namesake() -> None:
@@ -158,9 +139,9 @@ _warn_of_namesake()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in LOADED_ON_USE:
         raise AttributeError(f"module 'json2vec' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LAZY[name]), name)
+    value = getattr(importlib.import_module(LOADED_ON_USE[name]), name)
     globals()[name] = value
     return value
 

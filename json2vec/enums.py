@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Literal
 
 MASK_LITERAL = "<MASK>"
+
+Severity = Literal["error", "warning", "info"]
+"""How bad a difference to the training is, the worst first."""
 
 
 class Tokens(IntEnum):

@@ -125,14 +125,22 @@ def propose_columns(schema: pa.Schema | None, targets: Mapping[str, str]) -> dic
     for address, kind in targets.items():
         leaf = address.rpartition("/")[2]
         content = f"{step('predictions', address)}.content"
-        if kind == "category":
-            add(leaf, f"{content}.value")
-            add(f"{leaf}_probability", f"{content}.probability")
-        else:
+        parts = _table_parts(kind)
+        if not parts:
             add(leaf, content)
+        for index, part in enumerate(parts):
+            add(f"{leaf}_{part}" if index else leaf, f"{content}.{part}")
     for name, path in (("source_file", "source.file"), ("source_row", "source.row"), ("attempt", "manifest.attempt")):
         add(name, path)
     return columns
+
+
+def _table_parts(kind: str) -> tuple[str, ...]:
+    """The entries of a target's content that make columns. Imports torch, as reading the checkpoint did."""
+    import json2vec.fields  # noqa: F401 - registers the field types
+    from json2vec.fields.registry import FIELD_TYPES
+
+    return FIELD_TYPES[kind].table_parts if kind in FIELD_TYPES else ()
 
 
 def read_targets(checkpoint: str | os.PathLike[str]) -> dict[str, str]:

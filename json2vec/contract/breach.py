@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, get_args
 
+from json2vec.enums import Severity
 from json2vec.errors import SchemaError
 
-Severity = Literal["error", "warning", "info"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Breach:
         severity: ``error``: predictions would fail or mean nothing; ``warning``: they mean something, but the data is
             not what it was; ``info``: nothing changes for the model.
         where: the column, as a path: ``plane.seats``, ``legs[].carrier``.
-        expected: as in training. found: in these shards.
+        expected: what the training had.
+        found: what these shards have.
         remedy: what to do about it.
         examples: up to three, with file and row where they are known.
         addresses: the leaves of the model that read the column.

@@ -98,10 +98,14 @@ def check_contract(
     """Compare a schema, and a sample, with the training.
 
     Args:
-        found: schema of the new shards, as read. suffix: their format. rows: how many there are.
-        profile: of the training. schema: of the model.
-        sample: of the new rows, counted by a `Profiler` with ``reference=profile``.
-        limits: of rates.
+        found: schema of the new shards, as read.
+        profile: profile of the training.
+        schema: schema of the model.
+        suffix: format of the new shards.
+        rows: how many rows they have.
+        sample: profile of some of these rows, counted by a `Profiler` with ``reference=profile``; None compares
+            schemas alone.
+        limits: which rates are tolerated, and which columns are left alone.
 
     Returns:
         the worst first.
@@ -129,7 +133,8 @@ def check_shards(
 
     Args:
         checkpoint: its values, as `json2vec.model.checkpoint.load` gives them.
-        snapshot, source: the shards, and their store or table.
+        snapshot: the frozen list of the shards.
+        source: their store, or the table that stands for them.
         sample_rows: rows to read, spread over all shards; 0 compares schemas alone.
         preprocessor: what makes observations of rows.
         on_bad_row: of the prediction to come: with ``quarantine`` a row that cannot be encoded is but a warning.
@@ -220,8 +225,7 @@ class Sample:
         from json2vec.fields.vocabulary import NO_VOCABULARY
 
         for address, leaf in self._schema.inputs.items():
-            # A text field takes any text; to encode it would load a language model.
-            while len(batch) and leaf.type != "text":
+            while len(batch) and field_type(leaf).encodes_cheaply:
                 column = None
                 try:
                     column = resolve(batch.observations, self._schema, address, predict=True)
@@ -269,10 +273,10 @@ class Sample:
     def _culprits(self, batch: RowBatch, breach: Breach) -> list[tuple[int, str]]:
         from json2vec.fields.encode import resolve
         from json2vec.fields.registry import field_type
-        from json2vec.fields.values import as_float64
 
         address = Address(breach.addresses[0])
         leaf = self._schema.leaves[address]
+        labels, measure = field_type(leaf).labels, field_type(leaf).measure
         column = resolve(batch.observations, self._schema, address, predict=True)
         per_row = max(1, len(column.state) // max(1, len(batch)))
         if breach.kind == "null_rate":
@@ -281,18 +285,25 @@ class Sample:
         values = column.values
         if breach.kind == "unknown_rate":
             vocabulary = self._vocabularies[address]
-            if field_type(leaf).labels is not None:
+            if labels is not None:
                 return []
             chosen = np.flatnonzero(vocabulary.lookup(values) >= vocabulary.capacity)
         else:
             known = self._reference.leaves[address].numbers
-            if known is None or leaf.type != "number":
+            if known is None or measure is None or _nested(values):
                 return []
-            numbers = as_float64(column)
+            numbers = measure(column, leaf)
             chosen = np.argsort(-np.maximum(known.min - numbers, numbers - known.max), kind="stable")
         owners = column.rows()
         picked = [(int(owners[i]), values[int(i)]) for i in chosen[:3]]
         return [(row, f"{value.as_py() if isinstance(value, pa.Scalar) else value!r:.80}") for row, value in picked]
+
+
+def _nested(values: Any) -> bool:
+    """Whether values are lists or objects, which no line could quote; an Arrow array, or a list of Python values."""
+    if isinstance(values, pa.Array):
+        return pa.types.is_nested(values.type)
+    return any(isinstance(value, (list, tuple, dict)) for value in values)
 
 
 _EXAMPLES = ("null_rate", "unknown_rate", "outside_rate", "unit_change")

@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from json2vec.contract.breach import Breach, Severity
-from json2vec.contract.types import child_type, family, judge, spell
+from json2vec.contract.types import child_type, judge, spell
 from json2vec.profile.profile import Profile
 from json2vec.reading.conform import plain_schema
+from json2vec.reading.type_family import family
 from json2vec.schema.nodes import Leaf
 from json2vec.schema.queries import EACH
 from json2vec.schema.schema import Schema
@@ -113,8 +114,8 @@ class _Comparison:
         if family(found) not in wanted:
             why = {
                 ("list", "object"): "a list of objects became an object of lists (columns), or a single object",
-                ("list", "text"): "text where a list was; JSON text, or values joined by a separator, must be parsed",
-                ("object", "text"): "text where an object was; JSON text must be parsed",
+                ("list", "string"): "text where a list was; JSON text, or values joined by a separator, must be parsed",
+                ("object", "string"): "text where an object was; JSON text must be parsed",
                 ("object", "list"): "a list where a single object was",
             }.get((family(expected), family(found)), "a value of another shape")
             self._add(

@@ -19,10 +19,14 @@ from json2vec.columns import LeafColumn
 from json2vec.enums import Tokens
 from json2vec.fields.counter import Counters, accuracy, masked_mean, state_loss
 from json2vec.fields.heads import LabelHeads
+from json2vec.fields.recognition import Evidence, Fit, InferenceConfig, Proposal
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
+from json2vec.fields.retyped import label
+from json2vec.fields.tie import Content, Tie, near
 from json2vec.fields.values import scatter, state_array, state_type, uniform, uniform_type
-from json2vec.fields.vocabulary import Vocabulary
+from json2vec.fields.vocabulary import Vocabulary, room_for
 from json2vec.nn.tables import SMALL_TABLE, look_up, plain
+from json2vec.reading.type_family import family
 from json2vec.schema.nodes import Leaf
 
 
@@ -192,10 +196,56 @@ def output_type(leaf: Category, slots: int, vocabulary: Vocabulary) -> dict[str,
     return {"state": state_type(slots), "content": _content_type(leaf, slots, vocabulary)}
 
 
+def tied(stored: Content, again: Content, tolerance: float) -> bool:
+    """Whether two contents with equal probabilities name the same labels but for those that are as probable."""
+    slots = [(stored, again)]
+    if isinstance(stored["probability"], list):
+        slots = [({key: stored[key][i] for key in stored}, {key: again[key][i] for key in again})
+                 for i in range(len(stored["probability"]))]  # fmt: skip
+    return all(_tied(a, b, tolerance) and _tied(b, a, tolerance) for a, b in slots)
+
+
+def _tied(one: Content, other: Content, tolerance: float) -> bool:
+    # Damaged files may hold nulls where the writer leaves none.
+    listed = {
+        item["label"]: item["probability"] for item in other["topk"] or [] if item and item["probability"] is not None
+    }
+    # A label that only `one` lists was beaten, at best narrowly, by the last that `other` lists.
+    last = min(listed.values(), default=None)
+    for item in one["topk"] or []:
+        if (
+            item is None
+            or item["label"] is None
+            or not near(item["probability"], listed.get(item["label"], last), tolerance)
+        ):
+            return False
+    return one["value"] == other["value"] or near(one["probability"], listed.get(str(one["value"])), tolerance)
+
+
+def recognise(column: Evidence, config: InferenceConfig) -> Proposal | None:
+    """Booleans are certain; whole numbers that are few, or are named as keys are, are likely; any text is possible."""
+    kind = family(column.type)
+    if kind == "boolean":
+        return Proposal(Fit.certain, "booleans", {"max_vocab_size": 2})
+    if kind not in ("integer", "string"):
+        return None
+    options = {"max_vocab_size": room_for(column.distinct, config.vocab_cap)}
+    if kind == "string":
+        return Proposal(Fit.possible, f"texts, {column.distinct} different", options)
+    hints = [hint for hint in config.id_name_hints if hint.casefold() in column.name.casefold()]
+    if hints:
+        return Proposal(Fit.likely, f"whole numbers with {hints[0]!r} in the name", options)
+    if column.distinct <= config.category_max_cardinality:
+        return Proposal(Fit.likely, f"whole numbers, {column.distinct} different", options)
+    return None
+
+
 register(
     FieldType(
         name="category", options=Category, encode=encode, empty=empty, embedder=CategoryEmbedder, decoder=LabelHeads,
         loss=loss, emit=emit, write=write, output_type=output_type, perturb=perturb,
-        capacity=lambda leaf: leaf.max_vocab_size,
+        capacity=lambda leaf: leaf.max_vocab_size, retyped=label, recognise=recognise,
+        tie=Tie(frozenset({"value", "probability", "topk"}), free=frozenset({"value", "topk"}), tied=tied),
+        table_parts=("value", "probability"),
     )
 )  # fmt: skip

@@ -23,9 +23,12 @@ from json2vec.columns import LeafColumn
 from json2vec.enums import Tokens
 from json2vec.errors import EncodeError
 from json2vec.fields.counter import accuracy, masked_mean, state_loss
+from json2vec.fields.recognition import Evidence, Fit, InferenceConfig, Proposal
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
+from json2vec.fields.retyped import SAME_VALUES, Verdict, zones
 from json2vec.fields.values import state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
+from json2vec.reading.type_family import family
 from json2vec.schema.nodes import Leaf
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
@@ -306,9 +309,60 @@ def output_type(leaf: DateParts, slots: int, vocabulary: Vocabulary) -> dict[str
     return {"state": state_type(slots), "content": _content_type(leaf, slots)}
 
 
+def retyped(leaf: DateParts, expected: pa.DataType, found: pa.DataType) -> Verdict:
+    """Dates, timestamps and texts hold the same times; a whole number holds one only for those who know its unit."""
+    was, now = family(expected), family(found)
+    if now not in ("date", "timestamp", "string", "integer"):
+        return "error", "the field reads dates"
+    if was == now == "timestamp":
+        return zones(expected, found)
+    if was == now:
+        return None
+    if "integer" in (was, now):
+        return "error", "a whole number says nothing about its unit and epoch"
+    if now == "date" and {"hour_of_day", "minute_of_hour"} & set(leaf.dateparts):
+        return "error", "the model reads the time of day, which a date has not"
+    return "warning", SAME_VALUES + "; texts must be ISO 8601 or fit the field's pattern"
+
+
+_ISO = r"^\s*\d{4}-\d\d-\d\d([T ]\d\d(:?\d\d(:?\d\d(\.\d+)?)?)?([zZ]|[+-]\d\d(:?\d\d)?)?)?\s*$"
+_WITH_TIME = r"^\s*\d{4}-\d\d-\d\d[T ]"
+_PROPOSED = ("month_of_year", "day_of_month", "day_of_week")
+
+
+def recognise(column: Evidence, config: InferenceConfig) -> Proposal | None:
+    """Dates and timestamps, and texts of which enough are ISO 8601."""
+    kind = family(column.type)
+    if kind in ("date", "timestamp"):
+        stamps = pc.cast(column.values, pa.timestamp("ms"), safe=False)
+        daytime = pc.any(pc.not_equal(stamps, pc.floor_temporal(stamps, unit="day"))).as_py()
+        return Proposal(Fit.certain, "dates", _proposed(daytime))
+    if kind != "string":
+        return None
+    iso = pc.match_substring_regex(column.values, _ISO)
+    ratio = pc.mean(pc.cast(iso, pa.float64())).as_py()
+    if ratio < config.date_parse_min_ratio:
+        return None
+    warning = ""
+    if ratio < 1:
+        first = column.values.filter(pc.invert(iso))[0].as_py()
+        warning = (
+            f"{column.name}: {1 - ratio:.1%} of the texts taken for dates are none, as {first!r:.60}; encoding them "
+            "is an error. Remedy: clean them in a preprocessor, or date_parse_min_ratio=1.0"
+        )
+    daytime = pc.any(pc.match_substring_regex(column.values, _WITH_TIME)).as_py()
+    return Proposal(Fit.certain, f"{ratio:.0%} ISO 8601 texts", _proposed(daytime), warning)
+
+
+def _proposed(daytime: bool) -> dict[str, Any]:
+    """Options of a field for dates, or for times of day as well."""
+    return {"dateparts": (*_PROPOSED, "hour_of_day") if daytime else _PROPOSED}
+
+
 register(
     FieldType(
         name="dateparts", options=DateParts, encode=encode, empty=empty, embedder=DatePartsEmbedder,
-        decoder=DatePartsHeads, loss=loss, emit=emit, write=write, output_type=output_type,
+        decoder=DatePartsHeads, loss=loss, emit=emit, write=write, output_type=output_type, retyped=retyped,
+        recognise=recognise,
     )
 )  # fmt: skip

@@ -21,8 +21,10 @@ from json2vec.enums import Tokens
 from json2vec.errors import EncodeError
 from json2vec.fields.counter import accuracy, masked_mean, state_loss
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
+from json2vec.fields.retyped import Verdict
 from json2vec.fields.values import scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary, as_label, plain
+from json2vec.reading.type_family import family
 from json2vec.schema.nodes import Leaf
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
@@ -160,9 +162,18 @@ def output_type(leaf: Entity, slots: int, vocabulary: Vocabulary) -> dict[str, p
     return {"state": state_type(slots), "content": _content_type(slots)}
 
 
+def retyped(leaf: Entity, expected: pa.DataType, found: pa.DataType) -> Verdict:
+    """Single values of any type are read alike, since they are compared within a record only."""
+    if family(found) in ("list", "object", "map"):
+        return "error", "the field compares single values"
+    if family(expected) != family(found):
+        return "info", "values are only compared within a record"
+    return None
+
+
 register(
     FieldType(
         name="entity", options=Entity, encode=encode, empty=empty, embedder=EntityEmbedder, decoder=EntityHeads,
-        loss=loss, emit=emit, write=write, output_type=output_type,
+        loss=loss, emit=emit, write=write, output_type=output_type, retyped=retyped,
     )
 )  # fmt: skip

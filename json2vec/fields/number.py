@@ -21,10 +21,13 @@ from json2vec.columns import LeafColumn
 from json2vec.enums import Tokens
 from json2vec.fields.counter import Counter, accuracy, masked_mean, state_loss
 from json2vec.fields.normalizer import EPSILON, LIMIT, Normalizer, normalized
+from json2vec.fields.recognition import Evidence, Fit, InferenceConfig, Proposal
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
+from json2vec.fields.retyped import SAME_VALUES, Verdict, unsigned
 from json2vec.fields.values import as_float64, scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
 from json2vec.nn.tables import look_up, plain
+from json2vec.reading.type_family import NUMERIC, family
 from json2vec.schema.nodes import Leaf
 
 
@@ -33,7 +36,8 @@ class Number(Leaf):
 
     Args:
         jitter: training noise, in normalised units: u + jitter (U - U') with U, U' uniform on [0, 1).
-        n_bands: octaves of frequencies below pi. offset: octaves above it.
+        n_bands: octaves of frequencies below pi.
+        offset: octaves of frequencies above pi.
         alpha: weight of the newest batch in the normaliser's moving average; None averages over all batches.
         objective: loss of the value: ``mae``, ``mse`` or ``huber`` (delta 1).
         units: what the head speaks: ``normalized`` units (new models; predictions are brought back to raw units), or
@@ -178,9 +182,44 @@ def output_type(leaf: Number, slots: int, vocabulary: Vocabulary) -> dict[str, p
     return {"state": state_type(slots), "content": uniform_type(pa.float32(), (slots,))}
 
 
+def retyped(leaf: Number, expected: pa.DataType, found: pa.DataType) -> Verdict:
+    """Numbers of any width are read alike; texts are, where the training read texts."""
+    was, now = family(expected), family(found)
+    if now not in NUMERIC:
+        return None if was == now == "string" else ("error", "the field reads numbers")
+    if was not in NUMERIC:
+        return "warning", SAME_VALUES
+    if was == "float" and now == "integer":
+        return "warning", "fractions of the values may have been lost"
+    if was == now or (was, now) == ("integer", "float"):
+        return unsigned(expected, found)
+    return "warning", SAME_VALUES
+
+
+def measure(column: LeafColumn, leaf: Number) -> np.ndarray:
+    """The number itself."""
+    return as_float64(column)
+
+
+def recognise(column: Evidence, config: InferenceConfig) -> Proposal | None:
+    """Fractions are certain; whole numbers may be labels just as well."""
+    kind = family(column.type)
+    if kind in ("float", "decimal"):
+        return Proposal(Fit.certain, "numbers with fractions", {})
+    if kind == "integer":
+        return Proposal(Fit.possible, f"whole numbers, {column.distinct} different", {})
+    return None
+
+
+def scale(leaf: Number, embedder: NumberEmbedder) -> float:
+    """The standard deviation in training: the head speaks in units of it."""
+    return float(embedder.normalizer.var.sqrt()) if leaf.units == "normalized" else 1.0
+
+
 register(
     FieldType(
         name="number", options=Number, encode=encode, empty=empty, embedder=NumberEmbedder, decoder=NumberHeads,
-        loss=loss, emit=emit, write=write, output_type=output_type,
+        loss=loss, emit=emit, write=write, output_type=output_type, retyped=retyped, measure=measure,
+        recognise=recognise, scale=scale,
     )
 )  # fmt: skip

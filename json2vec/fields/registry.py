@@ -1,4 +1,8 @@
-"""A field type is one value: options, encode, embedder, decoder, loss and write, registered with one call."""
+"""A field type is one value: options, functions for the model, and facts for those who look at data and predictions.
+
+It is registered with one call. Nobody else compares the names of field types: what a profile counts, what the contract
+says to another Arrow type, what `infer_schema` proposes and what verification takes for a tie is asked here.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,9 @@ from torch import nn
 from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn
 from json2vec.errors import SchemaError
+from json2vec.fields.recognition import Evidence, InferenceConfig, Proposal, Refusal
+from json2vec.fields.retyped import Verdict, any_type
+from json2vec.fields.tie import Tie
 from json2vec.fields.vocabulary import Vocabulary
 from json2vec.schema.nodes import LEAF_TYPES, Leaf
 
@@ -43,6 +50,10 @@ class FieldType:
     Attributes:
         name: the ``type`` of its options.
         options: its options, a `Leaf`.
+
+    What the model asks:
+
+    Attributes:
         encode: (column, options, vocabulary) -> numpy arrays beginning with (N * P,), zeros where not valued.
         empty: (options, slots, filled with state) -> the same arrays for slots without values.
         embedder: (options, shape) -> module: FieldBatch with state (B, L) -> tokens (B, L, C).
@@ -55,6 +66,24 @@ class FieldType:
         perturb: (content, state, options) -> content with training noise; None where the type knows none.
         capacity: options -> most labels to learn; None where the type has no vocabulary.
         labels: values -> the labels they hold; None where every value is a label.
+
+    What others ask, who look at shards, training data or written predictions:
+
+    Attributes:
+        retyped: (options, Arrow type in training, Arrow type of the new shards) -> None where both are read alike, else
+            how bad that is and why. The default takes another family of types for an error.
+        measure: (column, options) -> float64 (V,), the number that a profile counts for each value, such as the norm of
+            a vector; NaN counts as null. None where the values are no numbers. Types with a vocabulary
+            (`capacity`) have their labels counted.
+        encodes_cheaply: whether the contract may try `encode` on a sample before a launch. Where not, it takes
+            any value for one that can be encoded.
+        recognise: (column of a sample, how to decide) -> whether `infer_schema` should propose this type for it; None
+            where nothing speaks for it. A type without it is never proposed.
+        tie: when two predictions of a row may differ although nothing is wrong; None where they never may.
+        scale: (options, embedder) -> how many raw units are one unit of the head. Verification allows for so much more
+            rounding. None where the head speaks in raw units.
+        table_parts: names of those entries of ``content`` that a table wants as columns of their own, the most
+            important first. Empty where ``content`` as it is makes one column.
     """
 
     name: str
@@ -70,6 +99,13 @@ class FieldType:
     perturb: Callable[[Tensors, torch.Tensor, Any], Tensors] | None = None
     capacity: Callable[[Any], int] | None = None
     labels: Callable[[Any], Any] | None = None
+    retyped: Callable[[Any, pa.DataType, pa.DataType], Verdict] = any_type
+    measure: Callable[[LeafColumn, Any], np.ndarray] | None = None
+    encodes_cheaply: bool = True
+    recognise: Callable[[Evidence, InferenceConfig], Proposal | Refusal | None] | None = None
+    tie: Tie | None = None
+    scale: Callable[[Any, Any], float] | None = None
+    table_parts: tuple[str, ...] = ()
 
 
 FIELD_TYPES: dict[str, FieldType] = {}

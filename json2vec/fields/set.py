@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import torch
 from pydantic import Field
 from torch import nn
@@ -20,10 +21,15 @@ from json2vec.columns import LeafColumn, as_arrow
 from json2vec.enums import Tokens
 from json2vec.fields.counter import Counters, accuracy, masked_mean, state_loss
 from json2vec.fields.heads import LabelHeads
+from json2vec.fields.recognition import Evidence, Fit, InferenceConfig, Proposal
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
+from json2vec.fields.retyped import Verdict, label
 from json2vec.fields.values import list_lengths, state_array, state_type, uniform, uniform_type
-from json2vec.fields.vocabulary import Vocabulary
+from json2vec.fields.vocabulary import Vocabulary, room_for
+from json2vec.reading.type_family import family
 from json2vec.schema.nodes import Leaf
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 
 class Set(Leaf):
@@ -157,10 +163,30 @@ def output_type(leaf: Set, slots: int, vocabulary: Vocabulary) -> dict[str, pa.D
     return {"state": state_type(slots), "content": uniform_type(pa.map_(pa.string(), pa.float32()), (slots,))}
 
 
+def retyped(leaf: Set, expected: Any, found: Any) -> Verdict:
+    """Lists of any kind are read alike, as long as their labels are."""
+    if family(expected) == family(found) == "list":
+        return label(leaf, expected.value_type, found.value_type)
+    if "list" in (family(expected), family(found)):
+        return "error", "a set is a list of labels"
+    return label(leaf, expected, found)
+
+
+def recognise(column: Evidence, config: InferenceConfig) -> Proposal | None:
+    """Lists of texts."""
+    kind: Any = column.type
+    if family(kind) != "list" or family(kind.value_type) != "string":
+        return None
+    distinct = pc.count_distinct(column.values.flatten()).as_py()
+    options = {"max_vocab_size": room_for(distinct, config.vocab_cap)}
+    return Proposal(Fit.certain, f"lists of texts, {distinct} different", options)
+
+
 register(
     FieldType(
         name="set", options=Set, encode=encode, empty=empty, embedder=SetEmbedder, decoder=LabelHeads,
         loss=loss, emit=emit, write=write, output_type=output_type, perturb=perturb,
-        capacity=lambda leaf: leaf.max_vocab_size, labels=lambda values: split(values)[0],
+        capacity=lambda leaf: leaf.max_vocab_size, labels=lambda values: split(values)[0], retyped=retyped,
+        recognise=recognise,
     )
 )  # fmt: skip

@@ -24,9 +24,11 @@ from json2vec.columns import LeafColumn
 from json2vec.enums import Tokens
 from json2vec.errors import EncodeError, SchemaError
 from json2vec.fields.counter import Counter, accuracy, masked_mean, state_loss
+from json2vec.fields.recognition import Evidence, Fit, InferenceConfig, Proposal
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.values import scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import Vocabulary
+from json2vec.reading.type_family import family
 from json2vec.schema.nodes import Leaf
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
@@ -236,9 +238,22 @@ def output_type(leaf: Text, slots: int, vocabulary: Vocabulary) -> dict[str, pa.
     return {"state": state_type(slots), "content": uniform_type(pa.float32(), (slots, hidden_size(leaf)))}
 
 
+def recognise(column: Evidence, config: InferenceConfig) -> Proposal | None:
+    """Texts of several words that are mostly different, where the user asked for such fields."""
+    if not config.infer_text or family(column.type) != "string":
+        return None
+    texts = pc.utf8_trim_whitespace(column.values)
+    words = pc.mean(pc.list_value_length(pc.utf8_split_whitespace(texts))).as_py()
+    share = column.distinct / len(column.values)
+    if words < config.text_min_avg_tokens or share < config.text_min_cardinality_ratio:
+        return None
+    return Proposal(Fit.likely, f"{words:.1f} words, {share:.0%} different", {"model_name": config.text_model_name})
+
+
 register(
     FieldType(
         name="text", options=Text, encode=encode, empty=empty, embedder=TextEmbedder, decoder=TextHeads,
-        loss=loss, emit=emit, write=write, output_type=output_type,
+        loss=loss, emit=emit, write=write, output_type=output_type, recognise=recognise,
+        encodes_cheaply=False,  # it would load the language model
     )
 )  # fmt: skip

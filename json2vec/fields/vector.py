@@ -19,9 +19,12 @@ from json2vec.columns import LeafColumn
 from json2vec.enums import Tokens
 from json2vec.errors import EncodeError
 from json2vec.fields.counter import accuracy, masked_mean, state_loss
+from json2vec.fields.recognition import Evidence, Fit, InferenceConfig, Proposal, Refusal
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
+from json2vec.fields.retyped import Verdict
 from json2vec.fields.values import list_lengths, scatter, state_array, state_type, uniform, uniform_type
-from json2vec.fields.vocabulary import Vocabulary
+from json2vec.fields.vocabulary import NO_VOCABULARY, Vocabulary
+from json2vec.reading.type_family import NUMERIC, family
 from json2vec.schema.nodes import Leaf
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
@@ -144,9 +147,38 @@ def output_type(leaf: Vector, slots: int, vocabulary: Vocabulary) -> dict[str, p
     return {"state": state_type(slots), "content": uniform_type(pa.float32(), (slots, leaf.n_dim))}
 
 
+def retyped(leaf: Vector, expected: Any, found: Any) -> Verdict:
+    """Lists of any kind, of numbers of any width, are read alike, as long as they have n_dim items."""
+    if family(found) != "list" or family(found.value_type) not in NUMERIC - {"boolean"}:
+        return "error", f"the field reads lists of {leaf.n_dim} numbers"
+    if pa.types.is_fixed_size_list(found) and found.list_size != leaf.n_dim:
+        return "error", f"the model reads exactly {leaf.n_dim} numbers"
+    return None
+
+
+def measure(column: LeafColumn, leaf: Vector) -> np.ndarray:
+    """The L2 norm of the vector."""
+    content = encode(column, leaf, NO_VOCABULARY)["value"]
+    return np.linalg.norm(content[column.slots].astype(np.float64), axis=-1)
+
+
+def recognise(column: Evidence, config: InferenceConfig) -> Proposal | Refusal | None:
+    """Lists of numbers that all have the same length."""
+    kind: Any = column.type
+    if family(kind) != "list" or family(kind.value_type) not in NUMERIC - {"boolean"}:
+        return None
+    widths = pc.unique(pc.list_value_length(column.values)).to_pylist()
+    if len(widths) > 1 or widths == [0]:
+        return Refusal(f"lists of numbers of {min(widths)} to {max(widths)} items; a Vector needs one width")
+    if column.values.flatten().null_count:
+        return Refusal("lists of numbers with nulls inside")
+    return Proposal(Fit.certain, f"lists of {widths[0]} numbers", {"n_dim": widths[0]})
+
+
 register(
     FieldType(
         name="vector", options=Vector, encode=encode, empty=empty, embedder=VectorEmbedder, decoder=VectorHeads,
-        loss=loss, emit=emit, write=write, output_type=output_type,
+        loss=loss, emit=emit, write=write, output_type=output_type, retyped=retyped, measure=measure,
+        recognise=recognise,
     )
 )  # fmt: skip

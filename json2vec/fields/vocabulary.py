@@ -116,6 +116,16 @@ NO_VOCABULARY = Vocabulary(0)
 """For fields that learn no labels. Not to be chosen by truth value: a vocabulary without labels yet is empty, too."""
 
 
+def room_for(distinct: int, most: int) -> int:
+    """A capacity for more labels of the kind: the smallest power of two with room for twice as many, and for 16 more.
+
+    Args:
+        distinct: different labels seen in a sample.
+        most: the largest capacity to propose.
+    """
+    return min(most, 1 << (2 * distinct + 15).bit_length())
+
+
 def plain(values: pa.Array) -> pa.Array:
     """Values as labels are made of them: text, numbers and booleans as they are, anything else as its text."""
     kind = values.type

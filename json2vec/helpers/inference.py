@@ -10,70 +10,25 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-from pydantic import Field
 
 import json2vec.fields  # noqa: F401 - registers the field types
 from json2vec.enums import Overflow, Suffix
 from json2vec.errors import ReadError, SchemaError
+from json2vec.fields.recognition import Evidence, InferenceConfig, Proposal, Refusal
+from json2vec.fields.registry import FIELD_TYPES, FieldType
 from json2vec.reading.readers import read_rows
 from json2vec.reading.snapshot import frame_table, list_shards, snapshot_files
-from json2vec.schema.nodes import LEAF_TYPES, Array, Node
-from json2vec.schema.options import Options
+from json2vec.reading.type_family import family
+from json2vec.schema.nodes import Array, Node
 from json2vec.schema.queries import EACH, query_text
 from json2vec.storage.opening import open_store
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
-
-_ISO = r"^\s*\d{4}-\d\d-\d\d([T ]\d\d(:?\d\d(:?\d\d(\.\d+)?)?)?([zZ]|[+-]\d\d(:?\d\d)?)?)?\s*$"
-_WITH_TIME = r"^\s*\d{4}-\d\d-\d\d[T ]"
-_DATE_PARTS = ("month_of_year", "day_of_month", "day_of_week")
-
-
-class InferenceConfig(Options):
-    """How `infer_schema` decides.
-
-    Args:
-        sample_size: rows looked at, the first ones.
-        category_max_cardinality: whole numbers with at most this many different values become a Category.
-        id_name_hints: whole numbers whose name holds one of these (any case) become a Category too.
-        date_parse_min_ratio: share of ISO 8601 texts, 0..1, from which on a text column becomes DateParts. Encoding
-            fails on the others, so a column with any is reported.
-        infer_text: let long, mostly different texts become a Text field.
-        text_min_avg_tokens: words a text must have on average for that.
-        text_min_cardinality_ratio: share of different texts needed for that, 0..1.
-        text_model_name: language model of those fields.
-        vocab_cap: largest max_vocab_size proposed.
-        array_length_quantile: max_length is this quantile of the lengths seen, 0..1.
-        max_array_length: largest max_length proposed.
-        overflow: of the arrays.
-        target: source key or keys, at any depth, that become targets.
-    """
-
-    sample_size: int = Field(10_000, gt=0)
-    category_max_cardinality: int = Field(16, ge=0)
-    id_name_hints: tuple[str, ...] = (
-        "id", "zip", "postal", "code", "phone", "ssn", "uuid", "guid", "isbn", "sku",
-    )  # fmt: skip
-    date_parse_min_ratio: float = Field(0.8, gt=0, le=1)
-    infer_text: bool = False
-    text_min_avg_tokens: float = Field(5.0, ge=0)
-    text_min_cardinality_ratio: float = Field(0.5, ge=0, le=1)
-    text_model_name: str = "distilbert-base-uncased"
-    vocab_cap: int = Field(50_000, gt=0)
-    array_length_quantile: float = Field(0.95, ge=0, le=1)
-    max_array_length: int = Field(1024, gt=0)
-    overflow: Literal["head", "tail", "error"] = "head"
-    target: str | frozenset[str] | None = None
-
-    @property
-    def targets(self) -> frozenset[str]:
-        return frozenset([self.target]) if isinstance(self.target, str) else self.target or frozenset()
-
 
 @dataclass(frozen=True)
 class Decision:
@@ -123,6 +78,8 @@ def infer_schema(
     inference = _Inference(chosen)
     columns = [(name, table.column(index).combine_chunks()) for index, name in enumerate(table.column_names)]
     fields = inference.fields(columns, (), ())
+    for warning in inference.warnings:
+        warnings.warn(warning, UserWarning, stacklevel=2)
     inference.check_targets()
     if not fields:
         raise SchemaError(
@@ -190,11 +147,12 @@ def _shards(root: str | os.PathLike[str], size: int, suffix: Suffix | str | None
 
 
 class _Inference:
-    """One run: what was decided, and which targets were met."""
+    """One run: what was decided, what the user has to be warned of, and which targets were met."""
 
     def __init__(self, config: InferenceConfig) -> None:
         self.config = config
         self.decisions: list[Decision] = []
+        self.warnings: list[str] = []
         self.keys: set[str] = set()
         self.met: set[str] = set()
 
@@ -215,10 +173,9 @@ class _Inference:
             while name in taken:
                 name, number = f"{found.name}_{number}", number + 1
             if name != found.name:
-                warnings.warn(
-                    f"{where}: its name {found.name!r} is taken by {taken[found.name]}; it becomes {name!r}",
-                    UserWarning, stacklevel=4,
-                )  # fmt: skip
+                self.warnings.append(
+                    f"{where}: its name {found.name!r} is taken by {taken[found.name]}; it becomes {name!r}"
+                )
                 found = found.replace(name=name)
             taken[name] = where
             nodes.append(found)
@@ -238,7 +195,7 @@ class _Inference:
             node, reason = self._node(key, path, (*steps, key), values)
             self.decisions.append(Decision(query, None if node is None else node.type, reason))
             if node is None:
-                warnings.warn(f"{query} is skipped: {reason}", UserWarning, stacklevel=5)
+                self.warnings.append(f"{query} is skipped: {reason}")
             else:
                 yield node, query
 
@@ -251,15 +208,15 @@ class _Inference:
             return None, "values of several types"
         if len(values) == 0:
             return None, "nothing but nulls"
-        if _is_list(kind) and (pa.types.is_struct(kind.value_type)):
+        if family(kind) == "list" and family(kind.value_type) == "object":
             return self._array(name, steps, values)
         chosen, options, reason = self._leaf(name, values)
         if chosen is None:
             return None, reason
         if key in self.config.targets:
             self.met.add(key)
-            options["target"] = True
-        return LEAF_TYPES[chosen](name=name, query=query_text(steps), **options), reason
+            options = {**options, "target": True}
+        return chosen.options(name=name, query=query_text(steps), **options), reason
 
     def _array(self, name: str, steps: tuple[str | None, ...], values: Any) -> tuple[Node | None, str]:
         items = values.flatten()
@@ -277,72 +234,24 @@ class _Inference:
         )  # fmt: skip
         return array, f"a list of objects, {int(lengths.max())} at most, {length} at the chosen quantile"
 
-    def _leaf(self, name: str, values: Any) -> tuple[str | None, dict[str, Any], str]:
-        """Type, options and reason for a column of values without nulls."""
-        kind = values.type
-        if pa.types.is_boolean(kind):
-            return "category", {"max_vocab_size": 2}, "booleans"
-        if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-            stamps = pc.cast(values, pa.timestamp("ms"), safe=False)
-            daytime = pc.any(pc.not_equal(stamps, pc.floor_temporal(stamps, unit="day"))).as_py()
-            return "dateparts", _date_parts(daytime), "dates"
-        if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-            return "number", {}, "numbers with fractions"
-        if pa.types.is_integer(kind):
-            return self._integers(name, values)
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            return self._texts(name, values)
-        if _is_list(kind):
-            return self._lists(values)
-        return None, {}, f"no field type fits {kind}"
-
-    def _integers(self, name: str, values: Any) -> tuple[str, dict[str, Any], str]:
-        distinct = pc.count_distinct(values).as_py()
-        hints = [hint for hint in self.config.id_name_hints if hint.casefold() in name.casefold()]
-        if hints:
-            return "category", self._vocabulary(distinct), f"whole numbers with {hints[0]!r} in the name"
-        if distinct <= self.config.category_max_cardinality:
-            return "category", self._vocabulary(distinct), f"whole numbers, {distinct} different"
-        return "number", {}, f"whole numbers, {distinct} different"
-
-    def _texts(self, name: str, values: Any) -> tuple[str, dict[str, Any], str]:
-        iso = pc.match_substring_regex(values, _ISO)
-        ratio = pc.mean(pc.cast(iso, pa.float64())).as_py()
-        if ratio >= self.config.date_parse_min_ratio:
-            if ratio < 1:
-                first = values.filter(pc.invert(iso))[0].as_py()
-                warnings.warn(
-                    f"{name}: {1 - ratio:.1%} of the texts taken for dates are none, as {first!r:.60}; encoding them "
-                    "is an error. Remedy: clean them in a preprocessor, or date_parse_min_ratio=1.0",
-                    UserWarning, stacklevel=8,
-                )  # fmt: skip
-            daytime = pc.any(pc.match_substring_regex(values, _WITH_TIME)).as_py()
-            return "dateparts", _date_parts(daytime), f"{ratio:.0%} ISO 8601 texts"
-        distinct = pc.count_distinct(values).as_py()
-        if self.config.infer_text:
-            words = pc.mean(pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(values)))).as_py()
-            share = distinct / len(values)
-            if words >= self.config.text_min_avg_tokens and share >= self.config.text_min_cardinality_ratio:
-                return "text", {"model_name": self.config.text_model_name}, f"{words:.1f} words, {share:.0%} different"
-        return "category", self._vocabulary(distinct), f"texts, {distinct} different"
-
-    def _lists(self, values: Any) -> tuple[str | None, dict[str, Any], str]:
-        items, inner = values.flatten(), values.type.value_type
-        if pa.types.is_string(inner) or pa.types.is_large_string(inner):
-            distinct = pc.count_distinct(items).as_py()
-            return "set", self._vocabulary(distinct), f"lists of texts, {distinct} different"
-        if not (pa.types.is_floating(inner) or pa.types.is_integer(inner) or pa.types.is_decimal(inner)):
-            return None, {}, f"no field type fits lists of {inner}"
-        widths = pc.unique(pc.list_value_length(values)).to_pylist()
-        if len(widths) > 1 or widths == [0]:
-            return None, {}, f"lists of numbers of {min(widths)} to {max(widths)} items; a Vector needs one width"
-        if items.null_count:
-            return None, {}, "lists of numbers with nulls inside"
-        return "vector", {"n_dim": widths[0]}, f"lists of {widths[0]} numbers"
-
-    def _vocabulary(self, distinct: int) -> dict[str, Any]:
-        wanted = 2 * distinct + 16
-        return {"max_vocab_size": min(self.config.vocab_cap, 1 << (wanted - 1).bit_length())}
+    def _leaf(self, name: str, values: Any) -> tuple[FieldType | None, Mapping[str, Any], str]:
+        """Field type, options and reason for a column of values without nulls; what the surest field type says."""
+        column = Evidence(name, values)
+        best: tuple[FieldType, Proposal] | None = None
+        refused = ""
+        for kind in FIELD_TYPES.values():
+            answer = kind.recognise(column, self.config) if kind.recognise is not None else None
+            if isinstance(answer, Refusal):
+                refused = answer.reason
+            elif answer is not None and (best is None or answer.fit >= best[1].fit):
+                best = kind, answer
+        if best is None:
+            spelled = f"lists of {values.type.value_type}" if family(values.type) == "list" else str(values.type)
+            return None, {}, refused or f"no field type fits {spelled}"
+        chosen, proposal = best
+        if proposal.warning:
+            self.warnings.append(proposal.warning)
+        return chosen, proposal.options, proposal.reason
 
     def check_targets(self) -> None:
         """Raise for a target that became no field."""
@@ -352,12 +261,3 @@ class _Inference:
             close = difflib.get_close_matches(name, sorted(self.keys), n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"keys are: {', '.join(sorted(self.keys))}"
             raise SchemaError(f"target {name!r} is no key of the data; {hint}")
-
-
-def _is_list(kind: Any) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-
-
-def _date_parts(daytime: bool) -> dict[str, Any]:
-    return {"dateparts": (*_DATE_PARTS, "hour_of_day") if daytime else _DATE_PARTS}
-

@@ -59,16 +59,21 @@ class Labels:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The finite values of a Number, or the L2 norms of a Vector.
+    """The finite numbers that a field type measures of its values: a Number's value, the L2 norm of a Vector.
 
     Attributes:
-        count: finite values. infinite: how many were not.
-        mean, std, min, max: of the finite values; 0 where there is none.
+        count: how many finite values there are.
+        infinite: how many values are not finite.
+        mean: of the finite values; 0 where there is none.
+        std: their standard deviation; 0 where there is none.
+        min: the smallest of them; 0 where there is none.
+        max: the largest of them; 0 where there is none.
         quantiles: at `QUANTILES`, of an even sample of the values.
         edges: ascending inner bounds of bins, about the deciles; a bin holds its upper bound.
         bins: values in each of the len(edges) + 1 bins, of those sampled.
         outside: values that lie out of the range of the profile that this one was compared with, by more than half its
-            width. far: by more than its width, and the infinite ones.
+            width.
+        far: values that lie out of it by more than its width, and the infinite ones.
     """
 
     count: int
@@ -113,9 +118,12 @@ class LeafProfile:
 
     Attributes:
         type: name of the field type.
-        valued, null, padded, masked: slots by state.
+        valued: slots that hold a value.
+        null: slots where a record has null, or nothing.
+        padded: slots past the end of a list.
+        masked: slots that a record hides.
         labels: of a type with a vocabulary, else None.
-        numbers: of a Number or Vector with at least one value, else None.
+        numbers: of a type that measures its values, with at least one of them, else None.
         apart: how much of this differs from folder to folder.
     """
 
@@ -146,8 +154,10 @@ class Lengths:
         lists: lists that there were, missing ones included.
         empty: of those, empty or missing.
         overflow: of those, longer than ``max_length``.
-        items: items of all lists. longest: of the longest one.
-        most_empty, most_overflow: the highest rates of one folder.
+        items: items of all lists.
+        longest: items of the longest list.
+        most_empty: the highest rate of empty lists of one folder.
+        most_overflow: the highest rate of lists that overflow of one folder.
     """
 
     lists: int = 0

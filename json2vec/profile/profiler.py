@@ -19,7 +19,6 @@ from json2vec.enums import Tokens
 from json2vec.errors import EncodeError
 from json2vec.fields.encode import located, resolve
 from json2vec.fields.registry import field_type
-from json2vec.fields.values import as_float64
 from json2vec.fields.vocabulary import NO_VOCABULARY, Vocabulary
 from json2vec.profile.counters import ENOUGH, FOLDERS, LabelTally, ListTally, NumberTally
 from json2vec.profile.profile import Apart, LeafProfile, Profile, stability_index
@@ -128,9 +127,10 @@ class _LeafCounts:
         self._leaf, self._reference = leaf, reference
         self._states = np.zeros(len(Tokens), np.int64)
         self._nulls = np.zeros((2, FOLDERS), np.int64)  # null and occupied slots by folder
+        self._split, self._measure = field_type(leaf).labels, field_type(leaf).measure
         self._labels = LabelTally(compared=compared) if field_type(leaf).capacity is not None else None
-        numeric = leaf.type in ("number", "vector")
-        self._numbers = NumberTally(reference.numbers if reference else None) if numeric else None
+        measured = self._measure is not None
+        self._numbers = NumberTally(reference.numbers if reference else None) if measured else None
 
     def update(self, column: LeafColumn, vocabulary: Vocabulary, folders: np.ndarray) -> None:
         """Take in a column of N rows; ``folders`` int64 (N,) says which folder each is from."""
@@ -143,18 +143,13 @@ class _LeafCounts:
 
     def _update(self, column: LeafColumn, vocabulary: Vocabulary, folders: np.ndarray) -> None:
         if self._labels is not None:
-            labels = field_type(self._leaf).labels
-            values = column.values if labels is None else labels(column.values)
+            values = column.values if self._split is None else self._split(column.values)
             single = len(values) == len(column.slots)
             self._labels.update(values, vocabulary, folders[column.rows()] if single else None)
-        if self._numbers is not None:
-            if self._leaf.type == "vector":
-                content = field_type(self._leaf).encode(column, self._leaf, NO_VOCABULARY)["value"]
-                values = np.linalg.norm(content[column.slots].astype(np.float64), axis=-1)
-            else:
-                values = as_float64(column)
-                column.state[column.slots[np.isnan(values)]] = Tokens.null  # a text that spells NaN
+        if self._numbers is not None and self._measure is not None:
+            values = self._measure(column, self._leaf)
             number = ~np.isnan(values)
+            column.state[column.slots[~number]] = Tokens.null  # such as a text that spells NaN
             self._numbers.update(values[number], folders[column.rows()[number]])
         self._states += np.bincount(column.state, minlength=len(Tokens))
         by_slot = np.repeat(folders, len(column.state) // max(1, len(folders)))

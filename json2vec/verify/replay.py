@@ -53,15 +53,12 @@ def sample_positions(rows: int, sample: int | None, seed: str) -> np.ndarray:
 
 
 def scale_of(model: Model, address: str) -> float:
-    """How many raw units a head's own unit is, at least 1: rounding happens before a Number is brought to raw units."""
-    from json2vec.fields.number import Number, NumberEmbedder
+    """How many raw units a head's own unit is, at least 1: rounding happens before a value is brought to raw units."""
+    from json2vec.fields.registry import field_type
 
     leaf = model.schema.leaves.get(Address(address))
-    if not isinstance(leaf, Number) or leaf.units != "normalized":
-        return 1.0
-    embedder = model.nodes[address].embedder
-    assert isinstance(embedder, NumberEmbedder)
-    return max(1.0, float(embedder.normalizer.var.sqrt()))
+    scale = None if leaf is None else field_type(leaf).scale
+    return 1.0 if scale is None else max(1.0, scale(leaf, model.nodes[address].embedder))
 
 
 def _merged(batches: Iterable[RowBatch], size: int) -> Iterator[RowBatch]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from json2vec.fields.tie import Tie
 
 TOLERANCE = 1e-5
 
@@ -14,8 +17,14 @@ TOLERANCE = 1e-5
 def far(stored: pa.Array, again: pa.Array, tolerance: float = TOLERANCE) -> np.ndarray:
     """bool (N,): rows where the two differ.
 
-    Floats differ where |a - b| > tolerance + tolerance |b|; everything else, nulls and lengths too, where unequal. The
-    label of a category may differ where the probabilities of both labels are that close: a tie.
+    Floats differ where |a - b| > tolerance + tolerance |b|; everything else, nulls and lengths too, where unequal. What
+    a field type takes for a tie is no difference: the label of a category may be another one where the probabilities
+    of both labels are that close.
+
+    Args:
+        stored: a column of N rows.
+        again: the same column, made again.
+        tolerance: how far floats may be from each other.
     """
     if stored.type != again.type:
         return np.ones(len(stored), bool)
@@ -41,47 +50,29 @@ def far(stored: pa.Array, again: pa.Array, tolerance: float = TOLERANCE) -> np.n
 
 def _far_children(stored: pa.StructArray, again: pa.StructArray, tolerance: float) -> np.ndarray:
     differs = np.zeros(len(stored), bool)
-    labelled = np.zeros(len(stored), bool)
-    category = {"value", "probability", "topk"} <= {one.name for one in stored.type}
+    maybe_tied = np.zeros(len(stored), bool)
+    tie = _tie_of(frozenset(one.name for one in stored.type))
     for index, one in enumerate(stored.type):
         unequal = far(stored.field(index), again.field(index), tolerance)
-        if category and one.name in ("value", "topk"):
-            labelled |= unequal
+        if tie is not None and one.name in tie.free:
+            maybe_tied |= unequal
         else:
             differs |= unequal
-    for row in np.flatnonzero(labelled & ~differs):
-        differs[row] = not _tied(stored[int(row)].as_py(), again[int(row)].as_py(), tolerance)
+    if tie is None:
+        return differs
+    for row in np.flatnonzero(maybe_tied & ~differs):
+        differs[row] = not tie.tied(stored[int(row)].as_py(), again[int(row)].as_py(), tolerance)
     return differs
 
 
-def _tied(stored: dict[str, Any], again: dict[str, Any], tolerance: float) -> bool:
-    """Whether two category contents with equal probabilities name the same labels but for ties."""
-    slots = [(stored, again)]
-    if isinstance(stored["probability"], list):
-        slots = [({key: stored[key][i] for key in stored}, {key: again[key][i] for key in again})
-                 for i in range(len(stored["probability"]))]  # fmt: skip
-    return all(_tied_slot(a, b, tolerance) and _tied_slot(b, a, tolerance) for a, b in slots)
+def _tie_of(names: frozenset[str]) -> Tie | None:
+    """The tie of the field type whose content has entries of these names; of several, the one that names most."""
+    # Field types need torch, which is loaded wherever rows were predicted again.
+    import json2vec.fields  # noqa: F401 - registers the field types
+    from json2vec.fields.registry import FIELD_TYPES
 
-
-def _tied_slot(one: dict[str, Any], other: dict[str, Any], tolerance: float) -> bool:
-    # Damaged files may hold nulls where the writer leaves none.
-    listed = {
-        item["label"]: item["probability"] for item in other["topk"] or [] if item and item["probability"] is not None
-    }
-    # A label that only `one` lists was beaten, at best narrowly, by the last that `other` lists.
-    last = min(listed.values(), default=None)
-    for item in one["topk"] or []:
-        if (
-            item is None
-            or item["label"] is None
-            or not _near(item["probability"], listed.get(item["label"], last), tolerance)
-        ):
-            return False
-    return one["value"] == other["value"] or _near(one["probability"], listed.get(str(one["value"])), tolerance)
-
-
-def _near(one: float | None, other: float | None, tolerance: float) -> bool:
-    return one is not None and other is not None and abs(one - other) <= tolerance * (1 + abs(other))
+    ties = [kind.tie for kind in FIELD_TYPES.values() if kind.tie is not None and kind.tie.parts <= names]
+    return max(ties, key=lambda tie: len(tie.parts), default=None)
 
 
 def _is_list(kind: pa.DataType) -> bool:

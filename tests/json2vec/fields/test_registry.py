@@ -1,18 +1,26 @@
-"""docs/custom-field-types.md, run as it stands: written, trained, predicted, saved, and loaded in a fresh process."""
+"""docs/custom-field-types.md, run as it stands: written, trained, predicted, saved, and loaded in a fresh process.
+
+And: what others must know of a field type stands in its `FieldType`, and nowhere else.
+"""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import json2vec as j2v
-from json2vec.fields.registry import FIELD_TYPES
+import json2vec.fields
+from json2vec.fields.recognition import Evidence, Fit, InferenceConfig, Proposal
+from json2vec.fields.registry import FIELD_TYPES, FieldType
 
 ROOT = Path(j2v.__file__).parents[1]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/custom-field-types.md").read_text(), re.DOTALL)
@@ -88,3 +96,77 @@ def test_a_type_name_is_taken_once() -> None:
 
     with pytest.raises(j2v.SchemaError, match="registered already"):
         j2v.register(dataclasses.replace(FIELD_TYPES["number"], options=Other))
+
+
+OURS = {name: kind for name, kind in FIELD_TYPES.items() if kind.options.__module__.startswith("json2vec.")}
+MAY_NAME_THEM = (
+    "json2vec/__init__.py",  # exports them
+    "json2vec/fields/",
+    "json2vec/model/exported.py",  # the words of PyPI json2vec, whose models it reads
+    "j2v_dagster/demo/",  # a schema, as a user writes it
+)
+
+
+def sources() -> Iterator[str]:
+    """The modules that may not name a field type, as paths below the root."""
+    for package in ("json2vec", "j2v_dagster"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if not name.startswith(MAY_NAME_THEM):
+                yield name
+
+
+@pytest.mark.parametrize("path", list(sources()))
+def test_nobody_else_names_a_field_type(path: str) -> None:
+    """What others must know of a field type is a fact of its `FieldType`."""
+    modules = {kind.options.__module__ for kind in OURS.values()}
+    classes = {kind.options.__name__ for kind in OURS.values()}
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        where = f"{path}, line {getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Constant):
+            assert node.value not in OURS, f"{where} names the field type {node.value!r}"
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module not in modules, f"{where} imports from {node.module}"
+            taken = {alias.name for alias in node.names} if node.module == "json2vec" else set()
+            assert not taken & classes, f"{where} imports {taken & classes}"
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            known = node.value.id in ("j2v", "json2vec") and node.attr in classes
+            assert not known, f"{where} names json2vec.{node.attr}"
+
+
+def test_the_facts_have_defaults() -> None:
+    """A field type that says nothing more than the model must know is neither counted, proposed nor ever tied."""
+    needed = {"name", "options", "encode", "empty", "embedder", "decoder", "loss"}
+    required = {one.name for one in dataclasses.fields(FieldType) if one.default is dataclasses.MISSING}
+    assert required == needed
+    plain = FieldType(**{name: getattr(FIELD_TYPES["number"], name) for name in needed})
+    assert (plain.measure, plain.recognise, plain.tie, plain.scale, plain.table_parts) == (None, None, None, None, ())
+    assert plain.encodes_cheaply
+    leaf = j2v.Number("x")
+    assert plain.retyped(leaf, pa.int8(), pa.int64()) is None
+    assert plain.retyped(leaf, pa.string(), pa.int64()) == (
+        "error", "what reads the column was made for the other type",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "kinds"),
+    [
+        ([True, False], {"category"}),
+        ([1, 2], {"category", "number"}),
+        (list(range(99)), {"number"}),
+        ([1.5], {"number"}),
+        (["2024-01-01"], {"category", "dateparts"}),
+        (["one two three four five"], {"category", "text"}),
+        ([["a"]], {"set"}),
+        ([[1.5, 2.5]], {"vector"}),
+        ([b"x"], set()),
+    ],
+)
+def test_of_the_built_in_field_types_one_is_surest(values: list, kinds: set[str]) -> None:
+    """The order in which they are registered decides nothing among them."""
+    column, config = Evidence("x", pa.array(values)), InferenceConfig(infer_text=True)
+    answers = {name: kind.recognise(column, config) for name, kind in OURS.items() if kind.recognise is not None}
+    fits: dict[str, Fit] = {name: found.fit for name, found in answers.items() if isinstance(found, Proposal)}
+    assert set(fits) == kinds
+    assert len(set(fits.values())) == len(fits)
