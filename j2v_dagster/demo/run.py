@@ -24,6 +24,7 @@ from j2v_dagster.demo.model import Settings, train_model
 from j2v_dagster.demo.runs import is_done, open_instance, predict_days
 from j2v_dagster.demo.shards import days_between, read_days, write_missing
 from j2v_dagster.steps.pipeline import checkpoint_sha256
+from json2vec.errors import missing_extra
 
 TRAIN = (date(2013, 1, 8), date(2013, 1, 28))  # three weeks; the first week of the year only serves as history
 PREDICT = (date(2013, 2, 1), date(2013, 2, 7))
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=Settings().epochs, help="passes over the training days")
     parser.add_argument("--again", action="store_true", help="predict again what is there and still right")
     options = parser.parse_args(arguments)
+    if missing := missing_extra("demo", "the demo"):  # before minutes of work, not after them
+        print(missing, file=sys.stderr)
+        return 1
     started = time.monotonic()
     data = options.data.absolute()
     train, predict = days_between(*TRAIN), days_between(options.first, options.last)
