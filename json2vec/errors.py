@@ -14,8 +14,8 @@
     └── StoreError               a local path or object store that refused an operation (OSError)
 
 A message says what happened, where (address, file, row), what was expected, what was found and what to do about it.
-Errors of other libraries are wrapped with ``raise ... from exc``. Whatever needs a package that only an extra brings asks
-`missing_extra` first and raises its own error with that message.
+Errors of other libraries are wrapped with ``raise ... from exc``. Whatever needs a package that only an extra brings
+asks `missing_extra` first, and raises its own error with that message.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from json2vec.errors import missing_extra
-import pyarrow as pa
 
 HOME = "America/New_York"  # every flight of the data leaves from EWR, JFK or LGA
 PUERTO_RICO = ("BQN", "PSE", "SJU", "STT")  # destinations that airports.csv lacks

@@ -63,7 +63,7 @@ def test_the_ready_dagster_yaml_keeps_what_steps_print_in_a_bucket(s3: Any, chai
 
     @dg.op
     def says_something() -> None:
-        print("seventeen rows")  # noqa: T201
+        print("seventeen rows")
 
     @dg.job
     def prints() -> None:

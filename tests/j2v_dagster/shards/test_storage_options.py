@@ -51,7 +51,7 @@ def test_secrets_from_elsewhere_are_refused_without_naming_them(setting: str, se
 
 @pytest.mark.parametrize("unchecked", [{"verify": False}, {"use_ssl": False}], ids=str)
 def test_a_connection_that_is_not_checked_is_refused(unchecked: dict[str, bool]) -> None:
-    with pytest.raises(ValueError, match="the store always checks. Remedy: leave verify and use_ssl out"):
+    with pytest.raises(ValueError, match=r"the store always checks\. Remedy: leave verify and use_ssl out"):
         storage_options_of(S3Resource(**unchecked))
 
 
