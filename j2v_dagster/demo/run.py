@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kept = len(predict) - len(todo)
             note(f"{kept} of {len(predict)} days are predicted from these shards with this checkpoint already")
         if todo:
-            predict_days(data, progress(todo, "predict", "day"), instance)
+            predict_days(progress(todo, "predict", "day"), instance)
         results = [report.read_result(data, str(day), instance) for day in predict]
     print_report(data, results, train, predict, settings.threads)
     print(f"\nAll of it took {time.monotonic() - started:.0f} s. See it in the Dagster UI: make ui")

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
-
 if TYPE_CHECKING:
     from dagster_aws.s3 import S3Resource
 
@@ -39,7 +37,7 @@ def read_storage_options(given: Mapping[str, Any] | S3Resource | None) -> dict[s
         given: options as `json2vec.storage.s3.OPTIONS` names them, or Dagster's S3 resource.
 
     Raises:
-        TypeError: neither of these. ValueError: a resource that the store cannot follow; see `storage_options_of`.
+        ValueError: neither of these, or a resource that the store cannot follow; see `storage_options_of`.
     """
     if given is None:
         return {}
@@ -49,7 +47,7 @@ def read_storage_options(given: Mapping[str, Any] | S3Resource | None) -> dict[s
 
     if isinstance(given, S3Resource):
         return storage_options_of(given)
-    raise TypeError(f"storage_options is a {type(given).__name__}; expected a mapping or dagster_aws.s3.S3Resource")
+    raise ValueError(f"storage_options is a {type(given).__name__}; expected a mapping or dagster_aws.s3.S3Resource")
 
 
 def storage_options_of(resource: S3Resource) -> dict[str, Any]:
@@ -64,15 +62,17 @@ def storage_options_of(resource: S3Resource) -> dict[str, Any]:
     """
     for setting, variable in _SECRETS.items():
         secret = getattr(resource, setting)
-        if secret is not None and not (isinstance(secret, dg.EnvVar) and secret.env_var_name == variable):
+        if secret is not None and _variable(secret) != variable:
             raise ValueError(
-                f"S3Resource has {setting}; expected none, since storage_options are written into jobs. Remedy: give "
-                f"credentials through the AWS chain (environment, profile, instance role), or as EnvVar({variable!r})"
+                f"storage_options: S3Resource has {setting}; expected none, since the options are written into jobs. "
+                f"Remedy: give credentials through the AWS chain (environment, profile, instance role), or as "
+                f"EnvVar({variable!r})"
             )
     if resource.verify is False or not (resource.use_ssl or resource.endpoint_url):
         raise ValueError(
-            "S3Resource asks for a connection whose certificate is not checked, or that is not encrypted; the store "
-            "always checks. Remedy: leave verify and use_ssl out; a server without TLS has endpoint_url='http://...'"
+            "storage_options: S3Resource asks for a connection whose certificate is not checked, or that is not "
+            "encrypted; the store always checks. Remedy: leave verify and use_ssl out; a server without TLS has "
+            "endpoint_url='http://...'"
         )
     defaults = {name: field.default for name, field in type(resource).model_fields.items()}
     values = {name: _value(name, getattr(resource, name)) for name in _NAMES}
@@ -80,10 +80,16 @@ def storage_options_of(resource: S3Resource) -> dict[str, Any]:
 
 
 def _value(name: str, setting: Any) -> Any:
-    variable = getattr(setting, "env_var_name", None)  # of `dagster.EnvVar` and of what its method `int` makes
-    if variable is None:
+    if (variable := _variable(setting)) is None:
         return setting
     value = setting.get_value()
     if value is None:
-        raise ValueError(f"S3Resource takes {name} from the environment variable {variable}, which is not set")
+        raise ValueError(
+            f"storage_options: S3Resource takes {name} from the environment variable {variable}, which is not set"
+        )
     return value
+
+
+def _variable(setting: Any) -> str | None:
+    """The variable of a `dagster.EnvVar`, or of what its method `int` makes; None of a plain value."""
+    return getattr(setting, "env_var_name", None)

@@ -112,7 +112,7 @@ def _read_orc(file: IO[bytes], where: str, start: int, stop: int, schema: pa.Sch
 def _fastavro(where: str) -> Any:
     if missing := missing_extra("avro", f"{where}: reading Avro files"):
         raise ReadError(missing)
-    import fastavro  # pyright: ignore[reportMissingImports]
+    import fastavro
 
     return fastavro
 

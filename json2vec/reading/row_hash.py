@@ -111,7 +111,7 @@ def _values(array: pa.Array) -> Hashes:
     if isinstance(array, pa.DictionaryArray):
         return _dictionary(array)
     if pa.types.is_run_end_encoded(kind):
-        return _values(pc.run_end_decode(array))  # type: ignore[attr-defined]
+        return _values(pc.run_end_decode(array))
     valid = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
     if isinstance(array, pa.StructArray):
         total = np.full(len(array), _TAGS["STRUCT"])

@@ -6,8 +6,14 @@ import dagster as dg
 import pytest
 from dagster_aws.s3 import S3Resource
 
+from j2v_dagster.options import PipelineOptions
 from j2v_dagster.shards.storage_options import _NAMES, _SECRETS, read_storage_options, storage_options_of
 from json2vec.storage.s3 import OPTIONS, SECRET_OPTIONS
+
+PIPELINE = {
+    "name": "orders", "inputs": "in", "partitions": {"kind": "dynamic"}, "checkpoint": "m.ckpt", "output": "out",
+    "warehouse": "w.duckdb", "table": "orders", "columns": {"row": "source.row"},
+}  # fmt: skip
 
 
 def test_options_without_a_resource_are_taken_as_they_are() -> None:
@@ -15,7 +21,7 @@ def test_options_without_a_resource_are_taken_as_they_are() -> None:
     given = {"region": "eu-central-1", "read_timeout_s": 5}
     assert read_storage_options(given) == given
     assert read_storage_options(given) is not given
-    with pytest.raises(TypeError, match=r"storage_options is a str; expected a mapping or dagster_aws\.s3\.S3Resource"):
+    with pytest.raises(ValueError, match=r"is a str; expected a mapping or dagster_aws\.s3\.S3Resource"):
         read_storage_options("eu-central-1")  # type: ignore[arg-type]
 
 
@@ -29,6 +35,18 @@ def test_a_resource_becomes_the_options_that_differ_from_its_defaults() -> None:
         "endpoint_url": "http://localhost:9000", "region": "eu-central-1", "profile": "lake", "max_attempts": 3,
         "anon": True,
     }  # fmt: skip
+
+
+def test_a_pipeline_takes_a_resource_as_its_options() -> None:
+    resource = S3Resource(endpoint_url="http://localhost:9000", region_name="eu-central-1")
+    taken = PipelineOptions.of(PIPELINE | {"storage_options": resource}).storage_options
+    assert taken == {"endpoint_url": "http://localhost:9000", "region": "eu-central-1"}
+    with pytest.raises(ValueError, match=r"'orders': storage_options: S3Resource has aws_session_token") as bad:
+        PipelineOptions.of(PIPELINE | {"storage_options": S3Resource(aws_session_token="hunter2")})
+    assert "hunter2" not in str(bad.value)
+    with pytest.raises(ValueError, match="pipeline 'orders': storage_options is a str; expected a mapping"):
+        PipelineOptions.of(PIPELINE | {"storage_options": "eu-central-1"})
+    assert PipelineOptions.of(PIPELINE).storage_options is None
 
 
 def test_variables_of_the_environment_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
