@@ -23,7 +23,7 @@ $(STAMP): constraints.txt pyproject.toml
 	  "Python 3.11 or later is needed; $(PYTHON) is " + v + ". Remedy: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --upgrade 'pip>=24'
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt $(TORCH) -e '.[demo,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt $(TORCH) -e '.[dev]'
 	@touch $@
 
 install: $(STAMP)  ## make .venv (done by the other targets when it is needed)
@@ -32,6 +32,7 @@ demo: $(STAMP)  ## flights: shards, training, 7 days of proven predictions in Du
 	$(BIN)/python -m j2v_dagster.demo.run --data $(DATA)
 
 ui: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with the demo's runs (after `make demo`)
+	@$(BIN)/python -c 'import sys; from json2vec.errors import missing_extra; sys.exit(missing_extra("ui", "make ui"))'
 	@test -f $(UIHOME)/dagster.yaml || { echo 'Nothing to show yet. Remedy: make demo'; exit 1; }
 	DAGSTER_HOME=$(UIHOME) OMP_NUM_THREADS=1 $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 

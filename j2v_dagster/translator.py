@@ -9,7 +9,6 @@ from typing import Literal
 import dagster as dg
 
 Role = Literal["input_shards", "model_checkpoint", "prediction_rank_files", "predictions"]
-ROLES: tuple[Role, ...] = ("input_shards", "model_checkpoint", "prediction_rank_files", "predictions")
 
 _DESCRIPTIONS: dict[Role, str] = {
     "input_shards": "The partition's input files, frozen before anything is predicted: path, size, version and rows of "

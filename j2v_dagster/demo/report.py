@@ -114,7 +114,7 @@ def leg_errors(train: pl.DataFrame, truth: pl.DataFrame, table: pl.DataFrame) ->
         pl.col("legs_arr_delay").list.head(pl.col("legs").list.len()).alias("predicted"),
     ).explode("true", "predicted").drop_nulls("true")  # fmt: skip
     return (
-        float((pairs["true"] - (seen.median() or 0.0)).abs().mean()),  # pyright: ignore[reportArgumentType, reportOperatorIssue]
+        float((pairs["true"] - (seen.median() or 0.0)).abs().mean()),  # pyright: ignore[reportArgumentType]
         float((pairs["true"] - pairs["predicted"]).abs().mean()),  # pyright: ignore[reportArgumentType]
     )
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from json2vec.errors import missing_extra
+
 # `j2v-dagster --help` imports this module: what needs polars, torch or dagster is imported where it is used.
 if TYPE_CHECKING:
     from j2v_dagster.demo.model import Settings
@@ -58,6 +60,9 @@ def demo(data: Path, first: datetime, last: datetime, epochs: int | None, again:
     """
     if last < first:
         raise click.UsageError(f"--last is {last:%Y-%m-%d}; expected --first ({first:%Y-%m-%d}) or a later day.")
+    if missing := missing_extra("demo", "the demo"):  # before minutes of work, not after them
+        click.echo(missing, err=True)
+        return 1
     from j2v_dagster.demo.model import Settings
     from j2v_dagster.demo.report import read_result
     from j2v_dagster.demo.runs import is_done, open_instance, predict_days
@@ -76,7 +81,7 @@ def demo(data: Path, first: datetime, last: datetime, epochs: int | None, again:
             kept = len(predict) - len(todo)
             note(f"{kept} of {len(predict)} days are predicted from these shards with this checkpoint already")
         if todo:
-            predict_days(data, progress(todo, "predict", "day"), instance)
+            predict_days(progress(todo, "predict", "day"), instance)
         results = [read_result(data, str(day), instance) for day in predict]
     print_report(data, results, train, predict, settings.threads)
     print(f"\nAll of it took {time.monotonic() - started:.0f} s. See it in the Dagster UI: make ui")

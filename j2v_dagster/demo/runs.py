@@ -36,7 +36,7 @@ def open_instance(data: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def predict_days(data: Path, days: Iterable[date], instance: dg.DagsterInstance) -> None:
+def predict_days(days: Iterable[date], instance: dg.DagsterInstance) -> None:
     """One Dagster run a day: freeze the shards, predict on two ranks, check, load.
 
     Raises:

@@ -26,6 +26,9 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
+from j2v_dagster.launchers.processes import descendants
 from j2v_dagster.launchers.rank import SUPERVISOR_VARIABLE, die_with_parent
 
 EXIT_FILE = "exit.json"
@@ -34,48 +37,17 @@ _PR_SET_CHILD_SUBREAPER = 36
 _RANK_FAILURE = re.compile(rb"rank\s*:\s*(\d+)\s*\(local_rank:.*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
 
 
-def descendants(root: int) -> list[int]:
-    """Process ids below ``root`` that still run, parents before children."""
-    children: dict[int, list[int]] = {}
-    for pid, parent in _processes():
-        children.setdefault(parent, []).append(pid)
-    found, queue = [], [root]
-    while queue:
-        below = children.get(queue.pop(0), [])
-        found += below
-        queue += below
-    return found
-
-
-def _processes() -> list[tuple[int, int]]:
-    """(process id, parent's id) of all processes but zombies."""
-    if not os.path.isdir("/proc/self"):
-        listing = subprocess.run(["ps", "-axo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
-        rows = [line.split() for line in listing.splitlines()]
-        return [(int(pid), int(parent)) for pid, parent, state in rows if not state.startswith("Z")]
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            # The command's name stands in parentheses and may hold anything, spaces and parentheses included.
-            state, parent, *_ = Path("/proc", name, "stat").read_text(errors="replace").rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if state not in "ZX":
-            found.append((int(name), int(parent)))
-    return found
-
-
 def end_descendants(root: int, grace_s: float) -> None:
     """SIGINT, SIGTERM and SIGKILL, ``grace_s`` seconds apart, until nothing runs below ``root``."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + grace_s
-        asked: set[int] = set()
-        while pids := descendants(root):
+        asked: set[psutil.Process] = set()
+        while below := descendants(root):
             # Processes may be born while we look: ask newcomers as well, each once a stage.
-            for pid in set(pids) - asked:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-                asked.add(pid)
+            for process in set(below) - asked:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+                asked.add(process)
             _reap({})
             if time.monotonic() > deadline and number != signal.SIGKILL:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,9 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from j2v_dagster.launchers.base import LAUNCHER_RANK, LogLine, Status
+from j2v_dagster.launchers.processes import descendants, is_running, started_at
 from j2v_dagster.launchers.rank import LOG_FOLDER_VARIABLE
-from j2v_dagster.launchers.supervise import EXIT_FILE, LAUNCHER_LOG, descendants
+from j2v_dagster.launchers.supervise import EXIT_FILE, LAUNCHER_LOG
 
 _SCRUBBED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -63,7 +67,7 @@ class TorchrunLauncher:
             )
         self._supervisors[supervisor.pid] = supervisor
         return json.dumps(
-            {"pid": supervisor.pid, "started": _started(supervisor.pid), "log_folder": str(folder), "ranks": ranks}
+            {"pid": supervisor.pid, "started": started_at(supervisor.pid), "log_folder": str(folder), "ranks": ranks}
         )
 
     def environment(self, ranks: int, log_folder: str) -> dict[str, str]:
@@ -88,7 +92,7 @@ class TorchrunLauncher:
         job = json.loads(handle)
         if (process := self._supervisors.get(job["pid"])) is not None:
             process.poll()  # reaps it
-        ended = _alive(job) is False  # asked before the file is read: it may appear in between
+        ended = not is_running(job["pid"], job["started"])  # asked before the file is read: it may appear in between
         try:
             result = json.loads(Path(job["log_folder"], EXIT_FILE).read_text())
         except FileNotFoundError:
@@ -125,21 +129,22 @@ class TorchrunLauncher:
     def cancel(self, handle: str) -> None:
         """End every process of the job: SIGINT, SIGTERM, SIGKILL, ``grace_s`` seconds apart."""
         job = json.loads(handle)
-        if _alive(job):
+        pid, started = job["pid"], job["started"]
+        if is_running(pid, started):
             try:
-                os.kill(job["pid"], signal.SIGTERM)
+                os.kill(pid, signal.SIGTERM)
             except ProcessLookupError:
-                return self._forget(job["pid"])
+                return self._forget(pid)
             deadline = time.monotonic() + 3 * self.grace_s + 5.0
-            while _alive(job) and time.monotonic() < deadline:
+            while is_running(pid, started) and time.monotonic() < deadline:
                 time.sleep(0.05)
-            if _alive(job):  # a supervisor that hangs: kill from the leaves up
-                for pid in [*reversed(descendants(job["pid"])), job["pid"]]:
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        continue
-        return self._forget(job["pid"])
+            if is_running(pid, started):  # a supervisor that hangs: kill from the leaves up
+                for process in reversed(descendants(pid)):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return self._forget(pid)
 
     def _forget(self, pid: int) -> None:
         if (process := self._supervisors.pop(pid, None)) is not None:
@@ -150,28 +155,3 @@ class TorchrunLauncher:
 
 def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _stat(pid: int) -> list[str] | None:
-    try:
-        return Path("/proc", str(pid), "stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def _started(pid: int) -> str:
-    """When a process started, in clock ticks since boot: tells a process from a later one with the same id."""
-    fields = _stat(pid)
-    return fields[19] if fields else ""
-
-
-def _alive(job: dict[str, object]) -> bool:
-    pid = int(str(job["pid"]))
-    if os.path.isdir("/proc/self"):
-        fields = _stat(pid)
-        return fields is not None and fields[0] not in "ZX" and fields[19] == job["started"]
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

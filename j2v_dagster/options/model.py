@@ -12,6 +12,7 @@ from j2v_dagster.checks import ALL_FINDINGS
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.options.messages import OptionError, said_of, unknown_names
 from j2v_dagster.options.option import Option, options_of
+from j2v_dagster.shards.storage_options import read_storage_options
 from j2v_dagster.translator import PredictionTranslator
 from j2v_dagster.warehouse.base import Warehouse
 from json2vec.contract import SAMPLE_ROWS
@@ -296,6 +297,11 @@ class PipelineOptions(SharedSettings):
         if unknown := sorted(set(value) - set(ALL_FINDINGS)):
             raise ValueError(f"require names {unknown}; expected some of {list(ALL_FINDINGS)}")
         return value
+
+    @field_validator("storage_options", mode="before")
+    @classmethod
+    def _of_a_resource(cls, value: Any) -> Any:
+        return value if value is None else read_storage_options(value)
 
     @field_validator("storage_options")
     @classmethod

@@ -63,7 +63,7 @@ class ShardSource:
         Raises:
             json2vec.errors.ReadError: no shard, an unreadable one, or shards whose schemas clash; names it.
         """
-        return snapshot_files(self.store(partition), Suffix(self.suffix), storage_options=self.storage_options)
+        return snapshot_files(self.store(partition), Suffix(self.suffix))
 
 
 @dataclass(frozen=True)

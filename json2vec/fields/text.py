@@ -22,7 +22,7 @@ from torch import nn
 from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn
 from json2vec.enums import Tokens
-from json2vec.errors import EncodeError, SchemaError
+from json2vec.errors import EncodeError, SchemaError, missing_extra
 from json2vec.fields.counter import Counter, accuracy, masked_mean, state_loss
 from json2vec.fields.recognition import Evidence, Fit, InferenceConfig, Proposal
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
@@ -59,13 +59,10 @@ class Text(Leaf):
 
 
 def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as exc:
-        raise SchemaError(
-            "a Text field needs the package transformers, which is not installed. "
-            "Remedy: pip install json2vec-dagster[text]"
-        ) from exc
+    if missing := missing_extra("text", "a Text field"):
+        raise SchemaError(missing)
+    import transformers
+
     return transformers
 
 

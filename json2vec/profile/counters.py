@@ -19,6 +19,7 @@ from json2vec.columns import child
 from json2vec.errors import EncodeError
 from json2vec.fields.vocabulary import Vocabulary
 from json2vec.profile.profile import QUANTILES, TOP_LABELS, Labels, Lengths, Numbers
+from json2vec.reading.row_hash import mix
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
@@ -30,6 +31,7 @@ ENOUGH = 30
 _LIMIT = 1e150
 """Larger numbers count as this: their squares would overflow."""
 _STRANGE = 1000
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # splitmix64 adds it first, so that 0 does not stay 0
 
 
 class EvenSample:
@@ -46,7 +48,7 @@ class EvenSample:
         self.folders = np.zeros(0, np.int64)
 
     def update(self, values: np.ndarray, folders: np.ndarray) -> None:
-        hashes = _splitmix(np.arange(self._seen, self._seen + len(values), dtype=np.uint64))
+        hashes = mix(np.arange(self._seen, self._seen + len(values), dtype=np.uint64) + _GOLDEN)
         self._seen += len(values)
         kept = (hashes & self._mask) == 0
         self.values = np.concatenate([self.values, values[kept]])
@@ -199,15 +201,6 @@ class NumberTally:
 def _quantiles(ordered: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Values of the sample, none in between: an integer column has integers as its quantiles."""
     return ordered[np.minimum((at * len(ordered)).astype(np.int64), len(ordered) - 1)]
-
-
-def _splitmix(numbers: np.ndarray) -> np.ndarray:
-    """uint64: a hash of each number (splitmix64)."""
-    with np.errstate(over="ignore"):
-        x = numbers + np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
 
 
 class ListTally:

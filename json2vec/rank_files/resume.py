@@ -175,7 +175,7 @@ def _adopt(folder: Store, number: int, found: Found) -> Segment | str:
             folder.copy(found.folder, file.path, made[-1])
             files[part] = SealedFile(**{**dict(file), "path": made[-1]})
             # Compared after linking: whatever happens to the old name now, these are the bytes we hold.
-            why = file_problem(folder, files[part], segment)  # type: ignore[arg-type]
+            why = file_problem(folder, files[part], segment)
             if why is None and stored_sha256(folder, made[-1]) != file.sha256:
                 why = f"does not have SHA-256 {file.sha256}"
             if why is not None:

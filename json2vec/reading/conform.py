@@ -169,7 +169,7 @@ def _cast(array: Any, kind: Any) -> Any:
     if pa.types.is_dictionary(have):
         return _cast(array.dictionary_decode(), kind)
     if pa.types.is_run_end_encoded(have):
-        return _cast(pc.run_end_decode(array), kind)  # type: ignore[attr-defined]
+        return _cast(pc.run_end_decode(array), kind)
     if pa.types.is_struct(have) and pa.types.is_struct(kind):
         position = {f.name: i for i, f in enumerate(have)}
         children = [

@@ -14,7 +14,7 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 
 from json2vec.enums import Suffix
-from json2vec.errors import Json2VecError, ReadError
+from json2vec.errors import Json2VecError, ReadError, missing_extra
 from json2vec.reading import text
 from json2vec.reading.file_slices import MAX_PIECE_ROWS, BadRow, Piece
 
@@ -110,10 +110,10 @@ def _read_orc(file: IO[bytes], where: str, start: int, stop: int, schema: pa.Sch
 
 
 def _fastavro(where: str) -> Any:
-    try:
-        import fastavro  # pyright: ignore[reportMissingImports]
-    except ImportError as exc:
-        raise ReadError(f"{where}: Avro files are read through fastavro. Remedy: pip install fastavro") from exc
+    if missing := missing_extra("avro", f"{where}: reading Avro files"):
+        raise ReadError(missing)
+    import fastavro
+
     return fastavro
 
 

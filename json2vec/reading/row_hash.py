@@ -70,12 +70,12 @@ def row_hash(batch: pa.RecordBatch | pa.Table) -> np.ndarray:
         total = np.zeros(block.num_rows, np.uint64)
         for name, column in zip(block.schema.names, block.columns, strict=True):
             _add_field(total, name, column)
-        out[start : start + _BLOCK] = _mix(total)
+        out[start : start + _BLOCK] = mix(total)
     return out
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
-    """splitmix64's finaliser, in place."""
+def mix(x: np.ndarray) -> np.ndarray:
+    """splitmix64's finaliser of each number (uint64), in place; returns the same array."""
     shifted = x >> np.uint64(30)
     x ^= shifted
     x *= np.uint64(0xBF58476D1CE4E5B9)
@@ -95,7 +95,7 @@ def _key(name: str) -> np.uint64:
 def _add_field(total: np.ndarray, name: str, column: pa.Array) -> None:
     hashes, valid = _values(column)
     hashes += _key(name)
-    _mix(hashes)
+    mix(hashes)
     if valid is not None:
         hashes *= valid
     total += hashes
@@ -111,15 +111,15 @@ def _values(array: pa.Array) -> Hashes:
     if isinstance(array, pa.DictionaryArray):
         return _dictionary(array)
     if pa.types.is_run_end_encoded(kind):
-        return _values(pc.run_end_decode(array))  # type: ignore[attr-defined]
+        return _values(pc.run_end_decode(array))
     valid = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
     if isinstance(array, pa.StructArray):
         total = np.full(len(array), _TAGS["STRUCT"])
         for i in range(kind.num_fields):
             _add_field(total, kind.field(i).name, array.field(i))
-        return _mix(total), valid
+        return mix(total), valid
     if pa.types.is_boolean(kind):
-        return _mix(array.cast(pa.uint8()).fill_null(0).to_numpy().astype(np.uint64) + _TAGS["BOOLEAN"]), valid
+        return mix(array.cast(pa.uint8()).fill_null(0).to_numpy().astype(np.uint64) + _TAGS["BOOLEAN"]), valid
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return _numbers(_primitive(array, kind.to_pandas_dtype())), valid
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
@@ -153,11 +153,11 @@ def _numbers(values: np.ndarray) -> np.ndarray:
         bits = floats.view(np.uint64)
         bits[np.isnan(floats)] = _NAN
         bits += _TAGS["NUMBER"]
-        return _mix(bits)
+        return mix(bits)
     bits = floats.view(np.uint64)
     if values.dtype.itemsize < 8 or not len(values) or (values.max() <= 2**53 and values.min() >= -(2**53)):
         bits += _TAGS["NUMBER"]
-        return _mix(bits)
+        return mix(bits)
     limit = 2.0**64 if values.dtype.kind == "u" else 2.0**63
     fits = floats < limit  # rounding up to the limit itself would overflow the way back
     inexact = ~fits
@@ -167,7 +167,7 @@ def _numbers(values: np.ndarray) -> np.ndarray:
     raw = large.astype(np.uint64)
     raw += np.where((values.dtype.kind == "u") & (raw >= np.uint64(2**63)), _TAGS["UNSIGNED"], _TAGS["INTEGER"])
     bits[inexact] = raw
-    return _mix(bits)
+    return mix(bits)
 
 
 def _text(array: pa.Array, tag: np.uint64) -> np.ndarray:
@@ -190,7 +190,7 @@ def _text(array: pa.Array, tag: np.uint64) -> np.ndarray:
         hashed *= counts.astype(np.uint64)  # an empty text has no word
         hashed += lengths.astype(np.uint64)
         hashed += tag
-        return _mix(hashed)
+        return mix(hashed)
     stops = np.cumsum(counts)
     word = np.arange(int(stops[-1])) - np.repeat(stops - counts, counts)
     at = np.repeat(offsets[:-1] - begin, counts) + word * 8
@@ -198,7 +198,7 @@ def _text(array: pa.Array, tag: np.uint64) -> np.ndarray:
     sums = _segment_sums(_word_hashes(words, at, np.minimum(left, 8), word), stops)
     sums += lengths.astype(np.uint64)
     sums += tag
-    return _mix(sums)
+    return mix(sums)
 
 
 def _word_hashes(words: np.ndarray, at: np.ndarray, size: np.ndarray, position: np.ndarray | None) -> np.ndarray:
@@ -214,8 +214,8 @@ def _word_hashes(words: np.ndarray, at: np.ndarray, size: np.ndarray, position: 
     value <<= half
     value >>= half
     value >>= half
-    value ^= _mix(np.ones(1, np.uint64)) if position is None else _mix((position + 1).astype(np.uint64))
-    return _mix(value)
+    value ^= mix(np.ones(1, np.uint64)) if position is None else mix((position + 1).astype(np.uint64))
+    return mix(value)
 
 
 def _segment_sums(values: np.ndarray, stops: np.ndarray) -> np.ndarray:
@@ -252,10 +252,10 @@ def _times(array: pa.Array) -> np.ndarray:
         values = _primitive(array, np.int32 if pa.types.is_time32(kind) else np.int64).astype(np.int64)
         if kind.unit == "ns":
             values, rest = np.divmod(values, 1000)
-            extra = _mix(rest.astype(np.uint64) + _TAGS["SUBMICRO"]) * (rest != 0)
-            return _mix(values.astype(np.uint64) + tag + extra)
+            extra = mix(rest.astype(np.uint64) + _TAGS["SUBMICRO"]) * (rest != 0)
+            return mix(values.astype(np.uint64) + tag + extra)
         values = values * (_NANOSECONDS[kind.unit] // 1000)
-    return _mix(values.astype(np.uint64) + tag)
+    return mix(values.astype(np.uint64) + tag)
 
 
 def _dictionary(array: pa.DictionaryArray) -> Hashes:
@@ -288,13 +288,13 @@ def _lists(array: Any) -> np.ndarray:
     lengths = offsets[1:] - offsets[:-1]
     position = np.arange(1, len(items) + 1, dtype=np.uint64) - np.repeat(offsets[:-1], lengths).astype(np.uint64)
     items += position * _STEP
-    _mix(items)
+    mix(items)
     if valid is not None:
         items *= valid
     sums = _segment_sums(items, offsets[1:])
     sums += lengths.astype(np.uint64) * _STEP
     sums += _TAGS["LIST"]
-    return _mix(sums)
+    return mix(sums)
 
 
 def _entries(array: Any, kind: pa.DataType) -> pa.Array:

@@ -179,7 +179,6 @@ def snapshot_files(
     match: str | re.Pattern[str] | None = None,
     paths: Iterable[str] | None = None,
     input_schema: pa.Schema | None = None,
-    storage_options: dict[str, Any] | None = None,
 ) -> Snapshot:
     """Freeze the input files: list them, count their rows and unite their schemas.
 
@@ -189,7 +188,6 @@ def snapshot_files(
         match: regular expression searched in the full path or URI of a file.
         paths: the files themselves, relative to the store's root, instead of a pattern.
         input_schema: the columns to read, instead of all that the files have. A column that a file lacks is null.
-        storage_options: unused; ``store`` is open already. (Accepted so that callers may pass one set of options.)
 
     Raises:
         ReadError: no matching file, an unreadable file, or files whose schemas clash; names the pattern or the file.

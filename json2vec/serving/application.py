@@ -64,7 +64,7 @@ def application(
             content = orjson.dumps({"predictions": {}, "error": error})
         return Response(content, status, media_type="application/json")
 
-    app.openapi = _documented(app.openapi, request, response)  # type: ignore[method-assign]
+    app.openapi = _documented(app.openapi, request, response)
     return app
 
 

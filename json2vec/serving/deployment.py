@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from pydantic import BaseModel
 
-from json2vec.errors import ProcessorError, SchemaError
+from json2vec.errors import ProcessorError, SchemaError, missing_extra
 from json2vec.model.model import Model
 from json2vec.processors import Postprocessor, Preprocessor, as_postprocessor, as_preprocessor, preprocessor_mismatch
 from json2vec.serving.batcher import Batcher
@@ -34,17 +34,8 @@ from json2vec.serving.settings import Settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-try:
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
-
-    from json2vec.serving.application import application
-except ModuleNotFoundError as exc:
-    if exc.name not in ("fastapi", "orjson", "uvicorn"):
-        raise
-    raise ModuleNotFoundError(
-        f"json2vec.Deployment needs {exc.name}. Remedy: pip install json2vec-dagster[serving]", name=exc.name
-    ) from exc
+if missing := missing_extra("serving", "json2vec.Deployment"):
+    raise ModuleNotFoundError(missing)
 
 # Seconds. A worker answers its supervisor only after importing torch; with uvicorn's 5 it may be killed for ever.
 _STARTUP_S = 120
@@ -139,6 +130,8 @@ class Deployment:
             SchemaError: no such accelerator, or ``reconstruct`` names no leaf.
             ProcessorError: another preprocessor than in training, with ``strict_preprocessor``.
         """
+        from json2vec.serving.application import application
+
         predictor = Predictor(
             self._loaded_model().to(_device(self.settings.accelerator)).eval(),
             preprocessor=self.preprocessor, postprocessor=self.postprocessor, reconstruct=self.reconstruct,
@@ -156,6 +149,9 @@ class Deployment:
         Raises:
             SchemaError: several workers, and something that cannot be handed to another process; and what `app` raises.
         """
+        import uvicorn
+        from uvicorn.supervisors import Multiprocess
+
         chosen = self.settings
         common: dict[str, Any] = {"host": chosen.host, "port": chosen.port, "log_level": chosen.log_level}
         if chosen.workers == 1:

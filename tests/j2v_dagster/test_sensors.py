@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,6 @@ from j2v_dagster.shards.scanning import Cursor, ScanOptions, scan
 from j2v_dagster.shards.source import Folder, ShardSource, list_folders, write_inputs
 from json2vec.storage.local import LocalStore
 from json2vec.storage.store import Entry
-
-Tick = Callable[..., dg.SensorResult]
 
 
 def put(root: Path, path: str, *, age_s: float = 1000.0, content: bytes = b"PAR1") -> Path:

@@ -8,7 +8,6 @@ files are staged on the new ``main`` and audited again.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import random
@@ -26,6 +25,7 @@ from j2v_dagster.warehouse.base import Loaded, SchemaDrift, WarehouseError
 from j2v_dagster.warehouse.iceberg.audit_branch import AuditBranch, OutcomeUnknown
 from j2v_dagster.warehouse.iceberg.data_files import DataFiles, plain_name
 from j2v_dagster.warehouse.iceberg.schema import describe_drift, spell_columns, storable, to_iceberg
+from json2vec.errors import missing_extra
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -77,8 +77,8 @@ class IcebergWarehouse:
             raise ValueError(f"Iceberg namespace {namespace!r}: expected non-empty names with dots between them")
         if file_bytes < 1 or commit_attempts < 1:
             raise ValueError("an Iceberg warehouse's file_bytes and commit_attempts are at least 1")
-        if importlib.util.find_spec("pyiceberg") is None:
-            raise ValueError("pyiceberg is not installed. Remedy: pip install 'json2vec-dagster[iceberg]'")
+        if missing := missing_extra("iceberg", "an Iceberg warehouse"):
+            raise ValueError(missing)
         self.path = None if path is None else os.path.abspath(os.path.expanduser(os.fspath(path)))
         self.catalog, self.namespace = catalog, namespace
         self.uri_of_catalog, self.location = uri, location or self.path

@@ -18,7 +18,8 @@ import pytest
 
 from j2v_dagster.attempts.folder import Attempt
 from j2v_dagster.launchers.base import LogLine, Status
-from j2v_dagster.launchers.supervise import descendants, failed_ranks
+from j2v_dagster.launchers.processes import descendants
+from j2v_dagster.launchers.supervise import failed_ranks
 from j2v_dagster.launchers.torchrun import TorchrunLauncher
 from j2v_dagster.steps.watch import Launch, RanksFailed, run_ranks
 
@@ -95,7 +96,7 @@ def start_stubborn(one: TorchrunLauncher, attempt: Attempt) -> tuple[str, list[i
     handle = one.submit(str(attempt.job_path), ranks=2, log_folder=str(attempt.log_folder))
     pid = json.loads(handle)["pid"]
     wait_for(lambda: sum(line.text.startswith("ready") for line in one.logs(handle, since={})) == 2)
-    pids = [pid, *descendants(pid)]
+    pids = [pid, *(process.pid for process in descendants(pid))]
     assert len(pids) == 6
     return handle, pids
 
@@ -152,7 +153,7 @@ def test_the_sudden_death_of_the_submitter_ends_everything(job: Callable[..., At
     handle, one = parent.stdout.readline(), launcher()
     pid = json.loads(handle)["pid"]
     wait_for(lambda: sum(line.text.startswith("ready") for line in one.logs(handle, since={})) == 2)
-    pids = [pid, *descendants(pid)]
+    pids = [pid, *(process.pid for process in descendants(pid))]
     parent.kill()
     parent.wait()
     parent.stdout.close()

@@ -180,4 +180,4 @@ except j2v.SchemaError as exc:
 """
     root = Path(j2v.__file__).parents[1]
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
-    assert "pip install json2vec-dagster[text]" in result.stdout
+    assert "pip install 'json2vec-dagster[text]'" in result.stdout

@@ -335,9 +335,10 @@ def test_several_workers_of_a_missing_checkpoint_fail_once(tmp_path: Path) -> No
 def test_a_missing_extra_names_the_remedy() -> None:
     code = "import sys; sys.modules['fastapi'] = None; import json2vec; json2vec.Deployment"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "ModuleNotFoundError: json2vec.Deployment needs fastapi. Remedy: pip install json2vec-dagster[serving]" in (
-        result.stderr
-    )
+    assert (
+        "ModuleNotFoundError: json2vec.Deployment needs fastapi, which is not installed. "
+        "Remedy: pip install 'json2vec-dagster[serving]'"
+    ) in result.stderr
 
 
 SERVICE = """
