@@ -6,13 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import json2vec.s3 as s3_module
 import lightning.pytorch as lit
 import numpy as np
 import polars as pl
 import pytest
 
 import json2vec as j2v
+import json2vec.storage.s3 as s3_module
 from json2vec.errors import IncompletePredictions, StoreError
 from json2vec.rank_files.layout import rank_schema
 from json2vec.rank_files.rank_writer import RankFiles
