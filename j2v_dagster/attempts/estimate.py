@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -131,7 +132,7 @@ class Estimate:
 
 def estimate(
     snapshots: Sequence[Snapshot],
-    output: str,
+    output: str | os.PathLike[str] | Store,
     *,
     conditions: Conditions,
     folder: str = "dt={partition}",
@@ -142,7 +143,7 @@ def estimate(
 
     Args:
         snapshots: one a partition.
-        output: the pipeline's output.
+        output: the pipeline's output, local or in an object store.
         conditions: of the attempts to come.
         folder: template of a partition's folder below ``output``.
         one_start: whether the ranks start once for all partitions, instead of once for each.

@@ -6,6 +6,7 @@ import json
 import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
@@ -49,7 +50,7 @@ class ShardSource:
     def uri(self, partition: str) -> str:
         return posixpath.join(self.inputs, partition_folder(partition, self.folder))
 
-    @property
+    @cached_property
     def root(self) -> Store:
         """The folder of all partitions."""
         return open_store(self.inputs, self.storage_options)
