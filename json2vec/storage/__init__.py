@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from json2vec.storage.local import LocalStore, file_sha256
 from json2vec.storage.lock import Lock, LockHeld, LockLost
-from json2vec.storage.opening import absolute, fetch, open_store, relative
+from json2vec.storage.opening import absolute, fetch, open_store, relative, scheme
 from json2vec.storage.store import Entry, Store, Usage, stored_sha256
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "file_sha256",
     "open_store",
     "relative",
+    "scheme",
     "stored_sha256",
 ]
 

@@ -20,11 +20,9 @@ Options = dict[str, Any] | None
 
 
 def _open_local(address: str, options: Options) -> Store:
+    if _is_uri(address):
+        address = unquote(urlsplit(address.replace("#", "%23").replace("?", "%3F")).path)
     return LocalStore(address)
-
-
-def _open_file(address: str, options: Options) -> Store:
-    return LocalStore(unquote(urlsplit(address.replace("#", "%23").replace("?", "%3F")).path))
 
 
 def _open_s3(address: str, options: Options) -> Store:
@@ -33,8 +31,8 @@ def _open_s3(address: str, options: Options) -> Store:
     return S3Store(address, options)
 
 
-SCHEMES: dict[str, Callable[[str, Options], Store]] = {"": _open_local, "file": _open_file, "s3": _open_s3}
-"""What opens an address of each scheme; the empty one is that of a local path."""
+SCHEMES: dict[str, Callable[[str, Options], Store]] = {"file": _open_local, "s3": _open_s3}
+"""What opens an address of each `scheme`."""
 
 
 def open_store(root: str | os.PathLike[str] | Store, storage_options: Options = None) -> Store:
@@ -53,13 +51,13 @@ def open_store(root: str | os.PathLike[str] | Store, storage_options: Options = 
     if not isinstance(root, str | os.PathLike):
         return root
     address = os.fspath(root)
-    scheme = _scheme(address)
-    if scheme not in SCHEMES:
+    kind = scheme(address)
+    if kind not in SCHEMES:
         raise StoreError(
-            f"no store serves {address!r}: the scheme is {scheme!r}; expected a local path, file:// or s3://. "
+            f"no store serves {address!r}: the scheme is {kind!r}; expected a local path, file:// or s3://. "
             "Remedy: check the spelling of the root"
         )
-    return SCHEMES[scheme](address, storage_options)
+    return SCHEMES[kind](address, storage_options)
 
 
 def fetch(
@@ -77,7 +75,7 @@ def fetch(
         StoreError: the store refused.
     """
     parent, _, name = os.fspath(address).rpartition("/")
-    if not _scheme(os.fspath(address)):
+    if not _is_uri(os.fspath(address)):
         parent, name = os.path.split(os.path.abspath(address))
     return open_store(parent, storage_options).local_copy(name, folder)
 
@@ -92,7 +90,7 @@ def absolute(address: str | os.PathLike[str], home: str | os.PathLike[str] | Non
         home: folder that a relative path is relative to; None takes the working directory.
     """
     text = os.fspath(address)
-    if _scheme(text):
+    if _is_uri(text):
         return text
     return os.path.abspath(os.path.join(home if home is not None else "", os.path.expanduser(text)))
 
@@ -109,9 +107,18 @@ def relative(
         home: folder that a relative ``address`` is relative to; None takes the working directory.
     """
     text = absolute(address, home)
-    return text if _scheme(text) else os.path.relpath(text, os.path.abspath(to))
+    return text if _is_uri(text) else os.path.relpath(text, os.path.abspath(to))
 
 
-def _scheme(address: str) -> str:
-    """``s3`` of ``s3://bucket``, the empty text of a local path."""
-    return address.partition("://")[0] if "://" in address else ""
+def scheme(address: str | os.PathLike[str]) -> str:
+    """What sort of storage an address is of, for people to see: ``s3`` of ``s3://bucket``, ``file`` of a local path.
+
+    Args:
+        address: a local path or a URI.
+    """
+    text = os.fspath(address)
+    return text.partition("://")[0] if _is_uri(text) else "file"
+
+
+def _is_uri(address: str) -> bool:
+    return "://" in address

@@ -11,7 +11,7 @@ import pytest
 
 import json2vec.storage
 from json2vec.errors import StoreError
-from json2vec.storage import LocalStore, absolute, fetch, open_store, relative
+from json2vec.storage import LocalStore, absolute, fetch, open_store, relative, scheme
 
 
 def test_one_folder_under_all_its_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +28,12 @@ def test_one_folder_under_all_its_addresses(tmp_path: Path, monkeypatch: pytest.
 def test_a_scheme_that_no_store_serves() -> None:
     with pytest.raises(StoreError, match=r"no store serves 'gs://bucket'.*'gs'.*Remedy"):
         open_store("gs://bucket")
+
+
+def test_the_scheme_of_an_address() -> None:
+    assert [scheme(one) for one in ("shards", Path("/a"), "file:///a", "s3://b", "gs://b")] == [
+        "file", "file", "file", "s3", "gs",
+    ]  # fmt: skip
 
 
 def test_addresses_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
