@@ -18,6 +18,7 @@ from j2v_dagster.attempts.locks import LeaseLost, PartitionBusy, PartitionLock, 
 from json2vec.errors import StoreError
 from json2vec.storage import lease
 from json2vec.storage.lease import Lease
+from json2vec.storage.opening import open_store
 
 pytestmark = pytest.mark.slow
 _names = itertools.count()
@@ -124,3 +125,14 @@ def test_old_attempts_go_from_the_bucket_and_the_current_one_stays(
         held = clean(root, older_than_days=0, pending_days=0, storage_options=s3.options())
         assert held.removed == ()
         assert "run abc" in held.summary()
+
+
+def test_the_logs_of_old_backfills_go_from_the_bucket(s3: Any, bucket: str) -> None:
+    root = f"{bucket}/{next(_names)}"
+    store = open_store(root, s3.options())
+    for name in ("job.json", "logs/rank-0.log"):
+        store.write(f"_launches/run-1/{name}", bytes(10))
+    assert clean(root, older_than_days=1, storage_options=s3.options()).removed == ()
+    (removed,) = clean(root, older_than_days=0, pending_days=0, storage_options=s3.options()).removed
+    assert (removed.path, removed.bytes) == (f"{root}/_launches/run-1", 20)
+    assert list(store.list()) == []

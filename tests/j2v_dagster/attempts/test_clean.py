@@ -135,6 +135,20 @@ def test_bytes_of_a_file_that_another_attempt_adopted_are_not_counted(folder: Fo
     assert (second.path / "adopted-0.parquet").stat().st_size == 1000
 
 
+def test_the_logs_of_old_backfills_go(folder: Folder, tmp_path: Path) -> None:
+    folder.attempt(0)
+    for name, days in (("old", 40), ("new", 3)):
+        logs = tmp_path / "_launches" / name / "logs"
+        logs.mkdir(parents=True)
+        (logs / "rank-0.log").write_bytes(bytes(10))
+        for path in (logs / "rank-0.log", logs, logs.parent):
+            os.utime(path, (time.time() - days * DAY_S,) * 2)
+    for dry_run in (True, False):
+        (removed,) = clean(tmp_path, older_than_days=30, dry_run=dry_run).removed
+        assert (removed.path, removed.bytes) == (str(tmp_path / "_launches" / "old"), 10)
+    assert [path.name for path in (tmp_path / "_launches").iterdir()] == ["new"]
+
+
 def test_an_interrupted_clean_is_finished_by_the_next(folder: Folder, tmp_path: Path) -> None:
     attempt = folder.attempt(1)
     os.rename(attempt.path, folder.path / f".removed-{attempt.name}")
