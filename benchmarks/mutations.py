@@ -105,8 +105,8 @@ class Case:
         plan = Plan(snapshot_files(store, "parquet"), 2)
         schema = rank_schema(plan.snapshot.schema, model.output_type())
         for rank in range(2):
-            files = RankFiles(root / "out", plan=plan, rank=rank, attempt="attempt-1", schema=schema, segment_rows=10,
-                              model_fingerprint=model.fingerprint())  # fmt: skip
+            files = RankFiles(LocalStore(root / "out"), plan=plan, rank=rank, attempt="attempt-1", schema=schema,
+                              segment_rows=10, model_fingerprint=model.fingerprint())  # fmt: skip
             for rows in read_rows(plan.snapshot, store, plan.share(rank), batch_size=4, preprocessor=some_twice):
                 predictions = model.infer(model.encode(rows)).cpu().columns()
                 files.write(rows.inputs, predictions, rows.source, rows.span, rows.rejected)

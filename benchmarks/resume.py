@@ -26,8 +26,7 @@ import pyarrow as pa  # noqa: E402
 from j2v_dagster.shards.source import read_inputs, write_inputs  # noqa: E402
 from json2vec.enums import Suffix  # noqa: E402
 from json2vec.predict.job import PredictJob, plan_job  # noqa: E402
-from json2vec.rank_files.journal import Journal  # noqa: E402
-from json2vec.rank_files.manifest import SealedFile, Segment, rows_name  # noqa: E402
+from json2vec.rank_files.manifest import SealedFile, Segment, journal_name, rows_name  # noqa: E402
 from json2vec.rank_files.resume import choose_segments, find_segments, remaining  # noqa: E402
 from json2vec.reading.plan import Plan  # noqa: E402
 from json2vec.reading.row_hash import ROW_HASH  # noqa: E402
@@ -70,7 +69,7 @@ def make_up(root: Path, *, rows: int, files: int, ranks: int, segments: int) -> 
                 schema=_HEX, row_hash=ROW_HASH, settings="s", file=file, rejected=None, quarantined=0,
             )  # fmt: skip
             lines.append(segment.dumps())
-        Journal(folder, rank).path.write_bytes(b"\n".join(lines) + b"\n")
+        (folder / journal_name(rank)).write_bytes(b"\n".join(lines) + b"\n")
 
 
 def plan_resume(root: Path, ranks: int) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def plan_resume(root: Path, ranks: int) -> dict[str, Any]:
     snapshot = read_inputs(open_store(root), partition="p", asset="inputs")
     digest = snapshot.digest
     step("read the snapshot")
-    found = find_segments([root / "attempts" / "a1"])
+    found = find_segments([open_store(root / "attempts" / "a1")])
     step("read the journals")
     chosen, _ = choose_segments(found, snapshot=digest, settings="s")
     spans = [span for one in chosen for span in one.segment.file.spans]

@@ -111,7 +111,9 @@ def run_stages(model: Any, rows: Path, output: Path) -> tuple[dict[str, float], 
     def write() -> None:
         schema = rank_schema(snapshot.schema, model.output_type())
         fingerprint = model.fingerprint()
-        files = RankFiles(output, plan=plan, rank=0, attempt="stages", model_fingerprint=fingerprint, schema=schema)
+        files = RankFiles(
+            open_store(output), plan=plan, rank=0, attempt="stages", model_fingerprint=fingerprint, schema=schema
+        )
         for batch, column in zip(batches, columns, strict=True):
             files.write(batch.inputs, column, batch.source, batch.span, batch.rejected)
         files.close()

@@ -75,13 +75,15 @@ def write_repeated(inputs: Path, predicted: Path, output: Path) -> None:
     from json2vec.reading.snapshot import snapshot_files
     from json2vec.storage.opening import open_store
 
-    store, model = open_store(inputs), read_manifest(predicted).model
+    store, manifest = open_store(inputs), read_manifest(open_store(predicted))
     plan = Plan(snapshot_files(store, "parquet"), 1)
     predictions = pa.concat_arrays(
         pq.read_table(predicted / "rank-0.parquet", columns=["predictions"]).column(0).chunks
     )
     schema = rank_schema(plan.snapshot.schema, predictions.type)
-    files = RankFiles(output, plan=plan, rank=0, attempt="repeated", model_fingerprint=model, schema=schema)
+    files = RankFiles(
+        open_store(output), plan=plan, rank=0, attempt="repeated", model_fingerprint=manifest.model, schema=schema
+    )
     at, size = 0, 10_000
     for rows in read_rows(plan.snapshot, store, plan.share(0), batch_size=size):
         if at + len(rows) > len(predictions):
@@ -89,7 +91,7 @@ def write_repeated(inputs: Path, predicted: Path, output: Path) -> None:
         files.write(rows.inputs, predictions.slice(at, len(rows)), rows.source, rows.span, rows.rejected)
         at += len(rows)
     files.close()
-    commit_predictions(output, plan, settings=read_manifest(predicted).settings)
+    commit_predictions(output, plan, settings=manifest.settings)
 
 
 def verify_once(checkpoint: Path, folder: Path, runs: int, sample: int) -> dict[str, Any]:

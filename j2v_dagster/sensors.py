@@ -19,7 +19,6 @@ from j2v_dagster.shards.partitions import partition_folder, partition_of
 from j2v_dagster.shards.scanning import Cursor, Found, ScanOptions, scan
 from j2v_dagster.shards.source import Folder, ShardSource
 from json2vec.errors import StoreError
-from json2vec.storage.opening import open_store
 
 Status = Literal["stopped", "running"]
 
@@ -81,7 +80,7 @@ def build_shard_sensor(
         try:
             found = scan(
                 source,
-                open_store(source.inputs, source.storage_options),
+                source.root,
                 cursor,
                 key_of=lambda folder: key_of(folder, source.folder, partitions_def),
                 handled=handled,

@@ -8,6 +8,8 @@ from typing import Literal
 
 import dagster as dg
 
+from json2vec.storage.opening import scheme
+
 Role = Literal["input_shards", "model_checkpoint", "prediction_rank_files", "predictions"]
 
 _DESCRIPTIONS: dict[Role, str] = {
@@ -38,7 +40,7 @@ class PredictionTranslator:
 
     def kinds(self, pipeline: str, role: Role, *, inputs: str, suffix: str, warehouse: str) -> set[str]:
         """Technologies shown as icons, at most three."""
-        store = "s3" if inputs.startswith("s3://") else "file"
+        store = scheme(inputs)
         return {
             "input_shards": {store, suffix},
             "model_checkpoint": {"pytorch"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -98,6 +99,52 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 def test_the_root_holds_few_modules(root: Path) -> None:
     modules = [path.stem for path in root.glob("*.py") if path.stem != "__init__"]
     assert len(modules) <= MOST_AT_THE_ROOT[root.name], modules
+
+
+# Each of these still looks at an address by itself; `json2vec.storage.absolute` and `relative` do that for all.
+LOOK_AT_ADDRESSES = {
+    "j2v_dagster/cli/certificates.py",
+    "j2v_dagster/cli/init_project.py",
+    "j2v_dagster/definitions.py",
+    "j2v_dagster/pipeline.py",
+    "j2v_dagster/scaffold.py",
+}
+STORES = {"LocalStore", "ObjectStore", "S3Store"}
+ABOVE_STORAGE = [path for path in FILES if room_of(path) != "json2vec.storage"]
+
+
+@pytest.mark.parametrize("path", ABOVE_STORAGE, ids=lambda path: str(path.relative_to(ROOT.parent)))
+def test_nothing_above_storage_asks_which_kind_of_store_it_has(path: Path) -> None:
+    """What a disk and a bucket do differently is a method of `Store`."""
+    if str(path.relative_to(ROOT.parent)) in LOOK_AT_ADDRESSES:
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        asks = None
+        if isinstance(node, ast.Constant) and node.value in ("://", "s3://", "file://"):
+            asks = f"compares with {node.value!r}"
+        elif isinstance(node, ast.Attribute) and node.attr in ("local_path", "_local"):
+            asks = f"calls {node.attr}"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+            kinds = {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+            asks = f"compares with {kinds & STORES}" if kinds & STORES else None
+        assert asks is None, f"line {getattr(node, 'lineno', 0)} {asks}. Remedy: a method of Store, for each kind"
+
+
+def test_addresses_become_stores_where_the_contracts_say_so() -> None:
+    """A function that is not in that list takes a `Store`."""
+    contracts = (ROOT.parent / "docs" / "contracts.md").read_text()
+    _, _, rest = contracts.partition("Where an address becomes a store")
+    listed = set(re.findall(r"`(\w+)`", rest.partition("\n## ")[0]))
+    opening: dict[str, Path] = {}
+    for path in ABOVE_STORAGE:
+        for definition in ast.parse(path.read_text()).body:
+            for node in ast.walk(definition):
+                called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id
+                if called in ("open_store", "fetch") and room_of(path) != "j2v_dagster.cli":
+                    opening[getattr(definition, "name", "module")] = path
+    assert set(opening) - listed == set(), opening
+    gone = listed - set(opening) - {"Store", "infer_schema"}
+    assert gone == set(), "docs/contracts.md names what opens no store"
 
 
 def test_field_types_do_not_import_each_other() -> None:

@@ -14,7 +14,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from j2v_dagster.attempts.folder import CURRENT, LAUNCHES, MANIFEST, VERIFIED, Attempt, PartitionOutput
@@ -34,11 +33,13 @@ class Removal:
     """One attempt that was removed, or would be.
 
     Attributes:
-        path: of the attempt, or its URI. age_days: since anything was written in it. state: what it was, in a word or
-            two. bytes: that the disk or bucket gets back; files that another attempt adopted by a link give none.
+        path: full address of the attempt's folder.
+        age_days: days since anything was written in it.
+        bytes: that the disk or bucket gets back; files that another attempt adopted by a link give none.
+        state: what it was, in a word or two.
     """
 
-    path: Path | str
+    path: str
     age_days: float
     bytes: int
     state: str
@@ -67,7 +68,7 @@ class CleanReport:
 
 
 def clean(
-    root: str | os.PathLike[str],
+    root: str | os.PathLike[str] | Store,
     *,
     older_than_days: float,
     pending_days: float | None = None,
@@ -93,13 +94,12 @@ def clean(
         if not value >= 0:
             raise ValueError(f"{name} is {value}; expected 0 or more days")
     store = open_store(root, storage_options)
-    local = store.local_path()
-    if local is not None and not local.is_dir():
+    if not store.exists():
         raise StoreError(f"{root} is no folder. Remedy: pass the pipeline's output folder")
     removed: list[Removal] = []
     skipped: list[str] = []
     for folder in _partitions(store):
-        output = PartitionOutput(local / folder if local is not None else store.uri(folder), folder, storage_options)
+        output = PartitionOutput(store.below(folder), folder)
         try:
             # A run that begins now waits for what is done below. Removing what was set aside needs no lock.
             us = f"clean (process {os.getpid()})"
@@ -108,29 +108,26 @@ def clean(
                 partition_lock(output.store, us, "load", wait_s=0.0),
             ):
                 found = list(_removable(output, older_than_days, pending_days))
-                doomed = [] if dry_run else [one for _, attempt in found for one in _set_aside(attempt)]
+                doomed = [] if dry_run else [_set_aside(output, attempt) for _, attempt in found]
                 doomed += [] if dry_run else _leftovers(output)
         except (PartitionBusy, OSError, ValueError) as exc:
             skipped.append(f"{output.root}: {exc}")
             continue
-        for path in dict.fromkeys(doomed):
-            shutil.rmtree(path, ignore_errors=not path.exists())
+        for name in dict.fromkeys(doomed):
+            output.store.remove_tree(name)
         removed += [removal for removal, _ in found]
-    removed += _old_launches(local, older_than_days, dry_run=dry_run) if local is not None else []
+    removed += _old_launches(store, older_than_days, dry_run=dry_run)
     return CleanReport(tuple(removed), tuple(skipped), dry_run)
 
 
 def _partitions(store: Store, folder: str = "") -> Iterator[str]:
     """Folders with attempts in them, at any depth; links are not followed."""
-    local = store.local_path()
-    names = store.folders(folder)
-    if "attempts" in names and not (local is not None and (local / folder / "attempts").is_symlink()):
+    names = store.folders(folder, links=False)
+    if "attempts" in names:
         yield folder
         return
     for name in names:
-        inside = f"{folder}/{name}" if folder else name
-        if local is None or not (local / inside).is_symlink():
-            yield from _partitions(store, inside)
+        yield from _partitions(store, f"{folder}/{name}" if folder else name)
 
 
 def _removable(
@@ -142,15 +139,14 @@ def _removable(
     kept = None if current is None else current["attempt"]
     waiting = _waiting(output, kept)
     now = time.time()
-    for attempt in output.attempts():
-        linked = attempt.remote is None and attempt.path.is_symlink()
-        if attempt.name == kept or linked or not _ATTEMPT.fullmatch(attempt.name):
+    for name in output.store.folders("attempts", links=False):
+        if name == kept or not _ATTEMPT.fullmatch(name):
             continue
-        size, written = _measure(attempt)
-        age = (now - written) / _DAY_S
-        if age >= (pending_days if attempt.name in waiting else older_than_days):
-            where = attempt.path if attempt.remote is None else attempt.uri
-            yield Removal(where, age, size, waiting.get(attempt.name) or _state(attempt)), attempt
+        attempt = output.attempt(name)
+        usage = attempt.store.usage()
+        age = (now - usage.modified) / _DAY_S
+        if age >= (pending_days if name in waiting else older_than_days):
+            yield Removal(attempt.uri, age, usage.bytes, waiting.get(name) or _state(attempt)), attempt
 
 
 def _waiting(output: PartitionOutput, current: str | None) -> dict[str, str]:
@@ -176,45 +172,28 @@ def _verdict(attempt: Attempt) -> bool | None:
         return None
 
 
-def _measure(attempt: Attempt) -> tuple[int, float]:
-    """Bytes that removing an attempt gives back, and when anything in it was last written (seconds since 1970)."""
-    if attempt.remote is not None:
-        entries = list(attempt.remote.list())
-        return sum(one.size for one in entries), max((one.modified for one in entries), default=0.0)
-    size, newest = 0, attempt.path.stat().st_mtime
-    for parent, _, names in os.walk(attempt.path):
-        for name in names:
-            status = os.lstat(os.path.join(parent, name))
-            newest = max(newest, status.st_mtime)
-            size += status.st_size if status.st_nlink == 1 else 0
-    return size, newest
+def _set_aside(output: PartitionOutput, attempt: Attempt) -> str:
+    """Make sure that nobody takes an attempt for one any more; returns the folder that is left to be removed."""
+    name = f"{_REMOVED}{attempt.name}"
+    # The manifest first: whatever is left when we are interrupted is no complete attempt.
+    output.store.set_aside(f"attempts/{attempt.name}", name, first=MANIFEST)
+    shutil.rmtree(attempt.path, ignore_errors=True)  # the job and the logs that this machine kept elsewhere
+    return name
 
 
-def _set_aside(attempt: Attempt) -> list[Path]:
-    """Make sure that nobody takes an attempt for one any more; returns local folders that are left to be removed."""
-    if attempt.remote is not None:
-        # The manifest first: whatever is left when we are interrupted is no complete attempt.
-        names = [entry.path for entry in attempt.remote.list()]
-        for name in sorted(names, key=lambda one: one != MANIFEST):
-            attempt.remote.delete(name)
-        return [attempt.path]
-    target = attempt.path.parent.parent / f"{_REMOVED}{attempt.name}"
-    os.rename(attempt.path, target)
-    return [target]
+def _leftovers(output: PartitionOutput) -> list[str]:
+    """Attempts that an earlier clean set aside and did not live to remove."""
+    return [name for name in output.store.folders(links=False) if name.startswith(_REMOVED)]
 
 
-def _old_launches(root: Path, older_than_days: float, *, dry_run: bool) -> list[Removal]:
+def _old_launches(store: Store, older_than_days: float, *, dry_run: bool) -> list[Removal]:
     """Remove the jobs and logs of old backfills in a single run."""
     removed = []
-    for folder in sorted((root / LAUNCHES).glob("*")):
-        size, written = _measure(Attempt(folder.name, folder))
-        if (age := (time.time() - written) / _DAY_S) >= older_than_days:
-            removed.append(Removal(folder, age, size, "logs of a backfill"))
+    for name in store.folders(LAUNCHES, links=False):
+        folder = f"{LAUNCHES}/{name}"
+        usage = store.usage(folder)
+        if (age := (time.time() - usage.modified) / _DAY_S) >= older_than_days:
+            removed.append(Removal(store.uri(folder), age, usage.bytes, "logs of a backfill"))
             if not dry_run:
-                shutil.rmtree(folder)
+                store.remove_tree(folder)
     return removed
-
-
-def _leftovers(output: PartitionOutput) -> list[Path]:
-    """Attempts that an earlier clean set aside and did not live to remove."""
-    return sorted(output.root.glob(f"{_REMOVED}*")) if isinstance(output.root, Path) else []

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import posixpath
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from j2v_dagster.shards.partitions import partition_folder
@@ -23,7 +22,6 @@ from j2v_dagster.shards.source import INPUTS_FILE, ShardSource
 from json2vec.errors import IncompletePredictions
 from json2vec.rank_files.settings import PredictSettings
 from json2vec.reading.snapshot import Snapshot, list_shards, listing_digest
-from json2vec.storage.local import LocalStore
 from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
 
@@ -134,7 +132,7 @@ class Estimate:
 
 def estimate(
     snapshots: Sequence[Snapshot],
-    output: str,
+    output: str | os.PathLike[str] | Store,
     *,
     conditions: Conditions,
     folder: str = "dt={partition}",
@@ -145,7 +143,7 @@ def estimate(
 
     Args:
         snapshots: one a partition.
-        output: the pipeline's output.
+        output: the pipeline's output, local or in an object store.
         conditions: of the attempts to come.
         folder: template of a partition's folder below ``output``.
         one_start: whether the ranks start once for all partitions, instead of once for each.
@@ -179,7 +177,7 @@ def estimate(
         seconds_low=seconds[1],
         seconds_high=seconds[2],
         output_bytes=output_bytes,
-        free_bytes=_free(store),
+        free_bytes=store.free_bytes(),
         basis=basis,
     )
 
@@ -190,9 +188,9 @@ def current_snapshot(source: ShardSource, output: str, partition: str) -> Snapsh
     Raises:
         json2vec.errors.ReadError: no shard, or an unreadable one; names it.
     """
-    folder = posixpath.join(output, partition_folder(partition, source.folder))
+    folder = open_store(output, source.storage_options).below(partition_folder(partition, source.folder))
     try:
-        frozen = Snapshot.from_json(json.loads(open_store(folder, source.storage_options).read(INPUTS_FILE)))
+        frozen = Snapshot.from_json(json.loads(folder.read(INPUTS_FILE)))
         shards = list_shards(source.store(partition), frozen.suffix)
         if listing_digest(frozen.suffix, shards) == frozen.listing_digest:
             return frozen
@@ -279,15 +277,6 @@ def _quantile(values: Sequence[float], weights: Sequence[float], share: float) -
 def _folders(store: Store, prefix: str) -> list[str]:
     """Names of the folders right below ``prefix``, sorted; partitions' and attempts' alone."""
     return [name for name in store.folders(prefix) if name[0] not in "._"]
-
-
-def _free(store: Store) -> int | None:
-    if not isinstance(store, LocalStore):
-        return None
-    root = Path(store.root)
-    while not root.exists():
-        root = root.parent
-    return shutil.disk_usage(root).free
 
 
 def _count(count: int, noun: str) -> str:

@@ -19,14 +19,13 @@ import os
 import secrets
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from j2v_dagster.shards.partitions import partition_folder
 from json2vec.errors import IncompletePredictions, StoreError
-from json2vec.storage.local import LocalStore
 from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
 
@@ -51,19 +50,14 @@ class Attempt:
 
     Attributes:
         name: sorts by time.
-        path: a folder on this machine for the job and the logs: the attempt's own, or, where that lies in an object
-            store, one in the scratch folder.
-        remote: the attempt's folder in an object store; None where it is local.
+        path: the store's workspace, a folder on this machine for the job and the logs: the attempt's own where that is
+            on this machine, else one in the scratch folder.
+        store: the attempt's folder.
     """
 
     name: str
     path: Path
-    remote: Store | None = None
-
-    @property
-    def store(self) -> Store:
-        """The attempt's folder."""
-        return self.remote or LocalStore(self.path)
+    store: Store = field(compare=False)
 
     @property
     def uri(self) -> str:
@@ -90,19 +84,16 @@ class Attempt:
         return True
 
     def write_job(self, text: str) -> None:
-        """Put the job where the launcher reads it and, in an object store, beside the rank files: a store that takes
-        no writes is found out before any rank starts."""
+        """Put the job where the launcher reads it and beside the rank files: a store that takes no writes is found out
+        before any rank starts."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.job_path.write_text(text)
-        if self.remote is not None:
-            self.remote.write(JOB, text.encode())
+        self.store.keep(self.job_path, JOB)
 
     def tidy(self) -> None:
-        """Once the ranks have ended, where the rank files lie in an object store: copy the logs there (a store that
-        refuses costs the copy only), and remove what killed ranks left in the scratch folder."""
-        if self.remote is None:
-            return
-        copy_logs(self.log_folder, self.remote)
+        """Once the ranks have ended: have the logs beside the rank files (a store that refuses costs the copy only),
+        and remove what killed ranks left in a scratch folder."""
+        copy_logs(self.log_folder, self.store)
         for path in self.path.glob("j2v-rank-*"):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -112,41 +103,45 @@ class PartitionOutput:
     """The output folder of one partition.
 
     Attributes:
-        root: absolute, or an ``s3://`` URI.
+        store: the folder.
         partition: the key.
-        storage_options: for the object store's client.
         scratch: local folder for jobs and logs of attempts in an object store; default: `default_scratch`.
     """
 
-    root: Path | str
+    store: Store
     partition: str
-    storage_options: dict[str, Any] | None = None
     scratch: Path | None = None
 
     @classmethod
     def of(
         cls,
-        output: str | os.PathLike[str],
+        output: str | os.PathLike[str] | Store,
         partition: str,
         template: str,
         storage_options: dict[str, Any] | None = None,
         scratch: str | os.PathLike[str] | None = None,
     ) -> PartitionOutput:
-        folder, place = partition_folder(partition, template), Path(scratch) if scratch is not None else None
-        if "://" in os.fspath(output):
-            return cls(f"{os.fspath(output).rstrip('/')}/{folder}", partition, storage_options, place)
-        return cls(Path(output).expanduser().absolute() / folder, partition, None, place)
+        """The folder of a partition below a pipeline's output.
+
+        Args:
+            output: a path or a URI, or the store of it.
+            partition: the key.
+            template: of a partition's folder below ``output``, such as ``dt={partition}``.
+            storage_options: for the object store's client.
+            scratch: see above.
+        """
+        store = open_store(output, storage_options).below(partition_folder(partition, template))
+        return cls(store, partition, Path(scratch) if scratch is not None else None)
 
     @property
-    def store(self) -> Store:
-        return open_store(self.root, self.storage_options)
+    def root(self) -> str:
+        """The folder's full address."""
+        return self.store.root
 
     def attempt(self, name: str) -> Attempt:
         """The attempt of that name, whether it exists or not."""
-        if isinstance(self.root, Path):
-            return Attempt(name, self.root / "attempts" / name)
-        remote = open_store(f"{self.root}/attempts/{name}", self.storage_options)
-        return Attempt(name, (self.scratch or default_scratch()) / name, remote)
+        store = self.store.below(f"attempts/{name}")
+        return Attempt(name, store.workspace((self.scratch or default_scratch()) / name), store)
 
     def create(self, run_id: str) -> Attempt:
         """A new attempt of a Dagster run: its name sorts by time and holds the run's first eight characters."""
@@ -225,10 +220,10 @@ class PartitionOutput:
 
 
 def copy_logs(folder: Path, store: Store) -> None:
-    """Copy the logs in a local folder to ``logs/`` of a store, as far as it takes them."""
+    """Have the logs of a local folder in ``logs/`` of a store, as far as it takes them."""
     for path in sorted(folder.glob("*.log")):
         with contextlib.suppress(StoreError):
-            store.write(f"logs/{path.name}", path.read_bytes())
+            store.keep(path, f"logs/{path.name}")
 
 
 def is_of_run(name: str, run_id: str) -> bool:

@@ -8,6 +8,10 @@ from typing import Any
 
 from j2v_dagster.options.option import Option
 
+PRIVATE = frozenset({"storage_options", "warehouse"})
+"""Options whose values may hold credentials, so that no message shows them."""
+NOT_SHOWN = "(not shown)"
+
 
 class OptionError(ValueError):
     """Options of a pipeline that cannot be meant; says which, what was expected, and what was given."""
@@ -42,14 +46,14 @@ def _said(error: Mapping[str, Any], known: Sequence[Option]) -> str:
     name, given, kind, context = str(error["loc"][0]), error["input"], error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         return unknown_names([name], known)
-    if kind == "value_error":
-        said = str(context["error"])
-        return said if name in said else f"{name} is {given!r}; {said}"
+    if kind == "value_error":  # of our own validators, whose messages say all that may be said
+        return str(context["error"])
+    shown = NOT_SHOWN if name in PRIVATE else repr(given)
     if kind in ("greater_than_equal", "greater_than"):
         least = context.get("ge", context.get("gt"))
         more = "at least" if kind == "greater_than_equal" else "more than"
-        return f"{name} is {given!r}; expected {more} {least}"
+        return f"{name} is {shown}; expected {more} {least}"
     if kind == "literal_error":
-        return f"{name} is {given!r}; expected {context['expected']}"
+        return f"{name} is {shown}; expected {context['expected']}"
     described = next(one.description for one in known if one.name == name)
-    return f"{name} is {given!r}; {error['msg'][0].lower()}{error['msg'][1:]}. {described.rstrip('.')}"
+    return f"{name} is {shown}; {error['msg'][0].lower()}{error['msg'][1:]}. {described.rstrip('.')}"

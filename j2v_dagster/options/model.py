@@ -288,7 +288,7 @@ class PipelineOptions(SharedSettings):
     @classmethod
     def _name(cls, value: str) -> str:
         if not value.isidentifier():
-            raise ValueError("expected letters, digits and underscores, beginning with no digit")
+            raise ValueError(f"name is {value!r}; expected letters, digits and underscores, beginning with no digit")
         return value
 
     @field_validator("require")

@@ -6,6 +6,7 @@ import json
 import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
@@ -49,8 +50,14 @@ class ShardSource:
     def uri(self, partition: str) -> str:
         return posixpath.join(self.inputs, partition_folder(partition, self.folder))
 
+    @cached_property
+    def root(self) -> Store:
+        """The folder of all partitions."""
+        return open_store(self.inputs, self.storage_options)
+
     def store(self, partition: str) -> Store:
-        return open_store(self.uri(partition), self.storage_options)
+        """The folder of one partition."""
+        return self.root.below(partition_folder(partition, self.folder))
 
     def is_shard(self, path: str) -> bool:
         """Whether ``path``, relative to the partition's folder, is data: the rule of `json2vec.reading.snapshot`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from j2v_dagster.attempts.folder import PartitionOutput
-from j2v_dagster.attempts.locks import Lease, partition_lock
+from j2v_dagster.attempts.locks import PartitionLock, partition_lock
 from j2v_dagster.attempts.sealed import SealedAttempt, require_verdict, seal
 from j2v_dagster.steps.lineage import column_schema, table_lineage
 from j2v_dagster.steps.pipeline import Pipeline
@@ -19,11 +19,13 @@ def load(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger) -
     """Compare the files with the manifest again, replace the table's partition, then move the pointer."""
     output = pipeline.output_of(partition)
     # Table and pointer change together: of two loads the second waits, so that they never name different attempts.
-    with partition_lock(output.store, f"run {run_id}", "load", wait_s=600.0) as lease:
-        return _load(pipeline, output, run_id, lease, log)
+    with partition_lock(output.store, f"run {run_id}", "load", wait_s=600.0) as lock:
+        return _load(pipeline, output, run_id, lock, log)
 
 
-def _load(pipeline: Pipeline, output: PartitionOutput, run_id: str, lease: Lease | None, log: logging.Logger) -> Result:
+def _load(
+    pipeline: Pipeline, output: PartitionOutput, run_id: str, lock: PartitionLock, log: logging.Logger
+) -> Result:
     before = output.current_version()
     sealed = seal(output.committed(run_id))
     require_verdict(sealed)
@@ -31,8 +33,7 @@ def _load(pipeline: Pipeline, output: PartitionOutput, run_id: str, lease: Lease
     projection = projection_of(pipeline, sealed)
     roots = sorted({path.root for path in pipeline.columns.values()} & set(sealed.schema().names)) or ["source"]
     shown = Shown(pipeline.columns, projection.schema, pipeline.options.sample_rows)
-    if lease is not None:
-        lease.check()
+    lock.check()
     loaded = pipeline.warehouse.replace_partition(
         table=pipeline.options.table,
         partition_column=pipeline.options.partition_column,

@@ -24,7 +24,8 @@ from json2vec.errors import CheckpointError
 from json2vec.rank_files.settings import PredictSettings
 from json2vec.reading.snapshot import Snapshot
 from json2vec.storage.local import file_sha256
-from json2vec.storage.opening import fetch
+from json2vec.storage.opening import fetch, open_store
+from json2vec.storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,14 @@ class Pipeline:
     def key(self, role: Role) -> dg.AssetKey:
         return self.translator.key(self.name, role)
 
+    @cached_property
+    def store(self) -> Store:
+        """The output folder."""
+        return open_store(self.output, self.source.storage_options)
+
     def output_of(self, partition: str) -> PartitionOutput:
-        options = self.source.storage_options
-        return PartitionOutput.of(self.output, partition, output_template(self.source.folder), options, self.scratch)
+        """The output folder of one partition."""
+        return PartitionOutput.of(self.store, partition, output_template(self.source.folder), scratch=self.scratch)
 
     def shows(self, partition: str) -> str | None:
         """The listing digest of the shards that the table shows of a partition, None where there is none."""
@@ -86,9 +92,8 @@ class Pipeline:
         """What predicting ``snapshots`` with one start of the ranks will take, for the log."""
         conditions = Conditions.of(self.settings, checkpoint_sha256=checkpoint_sha256, world_size=self.options.ranks)
         return estimate(
-            snapshots, self.output, conditions=conditions, folder=output_template(self.source.folder), one_start=True,
-            storage_options=self.source.storage_options,
-        ).summary()  # fmt: skip
+            snapshots, self.store, conditions=conditions, folder=output_template(self.source.folder), one_start=True
+        ).summary()
 
     def local_checkpoint(self) -> Path:
         """The checkpoint on this machine; one in an object store is copied once a version.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from j2v_dagster.attempts.folder import MANIFEST, Attempt, PartitionOutput, default_scratch
-from j2v_dagster.attempts.locks import Lease, partition_lock
+from j2v_dagster.attempts.locks import PartitionLock, partition_lock
 from j2v_dagster.attempts.sealed import reusable, seal
 from j2v_dagster.shards.source import read_inputs
 from j2v_dagster.steps.contract import contract_metadata
@@ -44,7 +44,7 @@ class Prepared:
     resumed: Resume
     model: Mapping[str, Any]  # the checkpoint's plain values
     compared: Outcome | None  # of the contract
-    lease: Lease | None
+    lock: PartitionLock
 
 
 def predict(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger) -> Result:
@@ -61,12 +61,12 @@ def prepare(
 ) -> Iterator[Prepared]:
     """Hold the partition's lock, run the preflight, make an attempt and adopt what earlier ones sealed."""
     output = pipeline.output_of(partition)
-    with partition_lock(output.store, f"run {run_id}") as lease:
-        yield _prepare(pipeline, output, run_id, lease, log, alone)
+    with partition_lock(output.store, f"run {run_id}") as lock:
+        yield _prepare(pipeline, output, run_id, lock, log, alone)
 
 
 def _prepare(
-    pipeline: Pipeline, output: PartitionOutput, run_id: str, lease: Lease | None, log: logging.Logger, alone: bool
+    pipeline: Pipeline, output: PartitionOutput, run_id: str, lock: PartitionLock, log: logging.Logger, alone: bool
 ) -> Prepared:
     from json2vec.model.checkpoint import load as load_checkpoint
     from json2vec.predict.job import PredictJob
@@ -87,7 +87,7 @@ def _prepare(
     stored = reusable(output, log=log) if pipeline.options.incremental else None
     attempt = output.create(run_id)
     share = 1.0
-    if attempt.remote is not None:  # only open segments lie on the disk, one a rank
+    if attempt.store.free_bytes() is None:  # only open segments lie on the disk, one a rank
         share = min(1.0, pipeline.options.ranks * pipeline.settings.segment_rows / max(snapshot.rows, 1))
     check_free_space(attempt.path, snapshot, min_free_bytes=pipeline.options.min_free_bytes, share=share)
     job = PredictJob(
@@ -109,7 +109,7 @@ def _prepare(
         f"attempt {attempt.name}: {snapshot.rows - resumed.adopted_rows:,} rows of partition {partition} on "
         f"{pipeline.options.ranks} ranks; logs: {attempt.log_folder}"
     )
-    return Prepared(partition, attempt, job, snapshot, resumed, model, compared, lease)
+    return Prepared(partition, attempt, job, snapshot, resumed, model, compared, lock)
 
 
 def launch_ranks(
@@ -128,8 +128,7 @@ def launch_ranks(
 
 def commit(prepared: Prepared) -> Manifest:
     """Write the manifest of an attempt whose ranks have ended, if it is complete."""
-    if prepared.lease is not None:
-        prepared.lease.check()
+    prepared.lock.check()
     return commit_attempt(prepared.attempt, prepared.job)
 
 

@@ -15,7 +15,6 @@ from j2v_dagster.steps.predict import Prepared, commit, committed, launch_ranks,
 from j2v_dagster.steps.result import Result
 from j2v_dagster.steps.watch import Launch, RanksFailed
 from json2vec.errors import CheckpointError, Json2VecError
-from json2vec.storage.opening import open_store
 
 if TYPE_CHECKING:
     from json2vec.rank_files.manifest import Manifest
@@ -87,8 +86,6 @@ def _launch_of(pipeline: Pipeline, run_id: str, several: Sequence[Prepared]) -> 
     """One start for several partitions. Its job and logs lie in `LAUNCHES` of the output, or of the scratch folder
     where that is an object store, in a folder of its own: a retry must not read the lines of the try before."""
     name = f"{run_id}-{several[0].attempt.name}" if several else run_id
-    store = open_store(f"{pipeline.output}/{LAUNCHES}/{name}", pipeline.source.storage_options)
-    attempts = tuple(one.attempt for one in several)
-    if (local := store.local_path()) is not None:
-        return Launch(local, attempts)
-    return Launch(Path(pipeline.scratch or default_scratch()) / LAUNCHES / name, attempts, store)
+    store = pipeline.store.below(f"{LAUNCHES}/{name}")
+    folder = store.workspace(Path(pipeline.scratch or default_scratch()) / LAUNCHES / name)
+    return Launch(folder, tuple(one.attempt for one in several), store)

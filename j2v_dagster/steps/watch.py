@@ -39,12 +39,12 @@ class Launch:
     Attributes:
         folder: on this machine.
         attempts: one a partition.
-        remote: where the logs of several partitions are kept in an object store; those of one go to its attempt.
+        store: where the logs of several partitions are kept; None where those of one go to its attempt.
     """
 
     folder: Path
     attempts: tuple[Attempt, ...]
-    remote: Store | None = None
+    store: Store | None = None
 
     @classmethod
     def of(cls, attempt: Attempt) -> Launch:
@@ -67,8 +67,8 @@ class Launch:
         """Once the ranks have ended: see `Attempt.tidy`."""
         for attempt in self.attempts:
             attempt.tidy()
-        if self.remote is not None:
-            copy_logs(self.log_folder, self.remote)
+        if self.store is not None:
+            copy_logs(self.log_folder, self.store)
 
 
 @dataclass

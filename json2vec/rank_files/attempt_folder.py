@@ -9,10 +9,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from json2vec.errors import Json2VecError, StoreError
+from json2vec.errors import Json2VecError
 from json2vec.rank_files.manifest import MANIFEST_NAME, NO_RANK, journal_rank, parse_name
-from json2vec.storage.local import sync_folder
-from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
 
 _ELASTIC = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
@@ -24,12 +22,18 @@ def new_attempt() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
-def shared_attempt(path: str | os.PathLike[str], rank: int, world_size: int, trainer: Any = None) -> str:
+def shared_attempt(store: Store, rank: int, world_size: int, trainer: Any = None) -> str:
     """One id for all ranks of this try, different from that of every other try.
 
     With a process group, rank 0 draws it and the others are told. Ranks that torchrun started without a group derive it
-    from what torchrun tells all of them; how often this process has begun on ``path`` tells a second `trainer.predict`
+    from what torchrun tells all of them; how often this process has begun on ``store`` tells a second `trainer.predict`
     of one script from the first.
+
+    Args:
+        store: the prediction folder.
+        rank: global rank of this process.
+        world_size: number of ranks.
+        trainer: Lightning's, whose process group is used if it has one.
 
     Raises:
         Json2VecError: several ranks that have neither.
@@ -46,13 +50,13 @@ def shared_attempt(path: str | os.PathLike[str], rank: int, world_size: int, tra
     parts = [os.environ.get(name, "") for name in _ELASTIC]
     if os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE"):
         parts.append(str(os.getppid()))  # one node: the ranks are children of one torchrun
-    parts.append(str(path) if "://" in str(path) else os.path.abspath(path))
+    parts.append(store.root)
     key = "\n".join(parts)
     _used[key] += 1
     return "torchrun-" + hashlib.sha256(f"{key}\n{_used[key]}".encode()).hexdigest()[:16]
 
 
-def reset_folder(path: str | os.PathLike[str] | Store, *, rank: int, world_size: int) -> None:
+def reset_folder(store: Store, *, rank: int, world_size: int) -> None:
     """Remove what earlier attempts left, the manifest first: from then on no reader takes the folder for complete.
 
     Every rank calls this before its first row. It removes the rank's own leftovers, and rank 0 also those of ranks that
@@ -60,23 +64,21 @@ def reset_folder(path: str | os.PathLike[str] | Store, *, rank: int, world_size:
     manifest or a marker of this attempt never goes (a manifest needs this rank's marker, which is not there yet). Files
     that no writer of ours makes stay.
 
+    Args:
+        store: the prediction folder, which is made where it is missing.
+        rank: global rank of this process.
+        world_size: number of ranks.
+
     Raises:
-        StoreError: ``path`` is a file.
+        StoreError: the folder is a file.
     """
-    store = open_store(path)
-    folder = store.local_path()
-    if folder is not None:
-        if folder.exists() and not folder.is_dir():
-            raise StoreError(f"{folder} is a file; expected a folder for predictions. Remedy: choose another path")
-        folder.mkdir(parents=True, exist_ok=True)
+    store.prepare()
     store.delete(MANIFEST_NAME)
-    if folder is not None:
-        sync_folder(folder)
     names = [entry.path for entry in store.list() if "/" not in entry.path]
+    doomed = []
     for file in sorted(names, key=lambda one: not one.endswith(".json")):  # markers before the files they name
         name = parse_name(file)
         owner = name.rank if name is not None else journal_rank(file)
         if owner is not None and (owner == rank or (rank == 0 and (owner >= world_size or owner == NO_RANK))):
-            store.delete(file)
-    if folder is not None:
-        sync_folder(folder)
+            doomed.append(file)
+    store.delete(*doomed)

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 
-from json2vec.errors import IncompletePredictions, StoreError
+from json2vec.errors import IncompletePredictions
 from json2vec.rank_files.manifest import Segment, journal_name, journal_rank, parse_document
-from json2vec.storage.local import sync_folder
-from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
 
 ADOPTED_NAME = "_adopted.json"
@@ -23,13 +20,13 @@ ADOPTED_NAME = "_adopted.json"
 class Journal:
     """Appends to ``rank-N.segments.jsonl``; begins anew what an earlier process of the same rank and attempt left.
 
-    Object stores cannot append: there the whole journal, a few hundred bytes a segment, is written again each time.
+    Args:
+        store: the attempt's folder.
+        rank: whose journal it is; no other process writes to it.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | Store, rank: int) -> None:
-        self._store, self._name = open_store(folder), journal_name(rank)
-        self._lines = b""
-        self.path = self._store.local_path(self._name)
+    def __init__(self, store: Store, rank: int) -> None:
+        self._store, self._name = store, journal_name(rank)
         self._store.delete(self._name)
 
     @property
@@ -38,30 +35,20 @@ class Journal:
 
     def append(self, segment: Segment) -> None:
         """Write one line, durably. Raises OSError or `StoreError` where the disk or the store refuses."""
-        line = segment.dumps() + b"\n"
-        if self.path is None:
-            self._lines += line
-            self._store.write(self._name, self._lines)
-            return
-        with open(self.path, "ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_folder(self.path.parent)
+        self._store.append(self._name, segment.dumps() + b"\n")
 
 
-def read_segments(folder: str | os.PathLike[str] | Store) -> Iterator[Segment]:
-    """Every segment that an attempt's ranks sealed or that it adopted, with paths relative to ``folder``.
+def read_segments(store: Store) -> Iterator[Segment]:
+    """Every segment that an attempt's ranks sealed or that it adopted, with paths relative to the attempt's folder.
 
     A line that is cut short or malformed ends its journal: the rank died while it wrote it.
+
+    Raises:
+        StoreError: the folder is there and cannot be listed, which is not the same as an attempt without segments.
     """
-    store = open_store(folder)
-    try:
-        names = [entry.path for entry in store.list() if "/" not in entry.path]
-    except StoreError:
-        if store.local_path() is None:
-            raise  # a bucket that cannot be listed is no attempt without segments
+    if not store.exists():
         return
+    names = [entry.path for entry in store.list() if "/" not in entry.path]
     if ADOPTED_NAME in names:
         yield from read_adopted(store)
     for name in names:
@@ -75,19 +62,18 @@ def _read_lines(store: Store, name: str) -> Iterator[Segment]:
             yield parse_document(Segment, line, store.uri(name))
 
 
-def write_adopted(folder: str | os.PathLike[str] | Store, segments: Iterable[Segment]) -> None:
-    """Record, atomically, which segments of earlier attempts lie in ``folder`` under names of its own."""
+def write_adopted(store: Store, segments: Iterable[Segment]) -> None:
+    """Record, atomically, which segments of earlier attempts lie in an attempt's folder under names of its own."""
     lines = b",\n".join(segment.dumps() for segment in segments)
-    open_store(folder).write(ADOPTED_NAME, b'{"format":1,"segments":[\n' + lines + b"\n]}")
+    store.write(ADOPTED_NAME, b'{"format":1,"segments":[\n' + lines + b"\n]}")
 
 
-def read_adopted(folder: str | os.PathLike[str] | Store) -> list[Segment]:
-    """The segments that the attempt in ``folder`` adopted; none where it adopted nothing.
+def read_adopted(store: Store) -> list[Segment]:
+    """The segments that the attempt in this folder adopted; none where it adopted nothing.
 
     Raises:
         IncompletePredictions: the list is malformed.
     """
-    store = open_store(folder)
     where = store.uri(ADOPTED_NAME)
     try:
         value = json.loads(store.read(ADOPTED_NAME))

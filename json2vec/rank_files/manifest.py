@@ -8,7 +8,6 @@ that guesses is a reader that loses rows.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -16,7 +15,6 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from json2vec.errors import IncompletePredictions
-from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
 
 FORMAT = 1
@@ -237,13 +235,12 @@ def parse_document(
         raise IncompletePredictions(f"{where} is malformed: {problems}. Remedy: predict again", ranks=ranks) from exc
 
 
-def read_manifest(store_or_path: Store | str | os.PathLike[str]) -> Manifest:
+def read_manifest(store: Store) -> Manifest:
     """The manifest of a committed prediction folder.
 
     Raises:
         IncompletePredictions: there is none, or it is malformed.
     """
-    store = open_store(store_or_path)
     try:
         data = store.read(MANIFEST_NAME)
     except (FileNotFoundError, NotADirectoryError):

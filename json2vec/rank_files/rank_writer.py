@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -38,7 +39,6 @@ from json2vec.rank_files.manifest import (
 )
 from json2vec.rank_files.rejected import check_rejected, is_quarantined
 from json2vec.reading.row_hash import ROW_HASH
-from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ class RankFiles:
     """Streams one rank's rows into its sealed files and ends with its marker.
 
     Args:
-        path: the prediction folder, local (made where it is missing) or ``s3://``. In an object store a file appears
-            when it is sealed; until then it lies in ``scratch``.
+        store: the prediction folder, made where it is missing. A file appears in it when it is sealed; until then it
+            lies in the store's workspace.
         plan: whose ``share(rank)`` decides the names: ``rank-R.parquet``, or ``rank-R.K.parquet`` where the share has
             more than ``segment_rows`` rows.
         rank: global rank, 0 <= rank < plan.world_size.
@@ -124,9 +124,8 @@ class RankFiles:
         settings: digest of `resume.settings_digest`; with it, every sealed segment is noted in the rank's journal, so
             that a later attempt can adopt it.
         max_rejected: share (float) or number (int) of the snapshot's rows that may be quarantined; None sets no limit.
-        storage_options: for the object store's client.
-        scratch: local folder for open files where ``path`` is in an object store; default: the system's for temporary
-            files. It needs room for one segment a rank.
+        scratch: local folder for open files where the store is in no folder of this machine; default: the system's for
+            temporary files. It needs room for one segment a rank.
 
     Raises:
         StoreError: the disk or the store refused; the message names the file.
@@ -134,7 +133,7 @@ class RankFiles:
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | Store,
+        store: Store,
         *,
         plan: Plan,
         rank: int,
@@ -145,12 +144,9 @@ class RankFiles:
         flush_every_n_batches: int | None = None,
         settings: str | None = None,
         max_rejected: float | None = None,
-        storage_options: dict[str, Any] | None = None,
         scratch: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.store = open_store(path, storage_options)
-        local = self.store.local_path()
-        self._made_scratch = local is None
+        self.store = store
         self.plan, self.rank, self.attempt, self.schema = plan, rank, attempt, schema
         self.segment_rows, self.flush_every = segment_rows, flush_every_n_batches
         self.share = merge_spans(plan.share(rank))
@@ -168,14 +164,12 @@ class RankFiles:
         self._segment = 0
         self._file: _OpenFile | None = None
         self._rejected: _OpenFile | None = None
-        with _disk(local or scratch or tempfile.gettempdir()):
-            if local is None:
-                if scratch is not None:
-                    os.makedirs(scratch, exist_ok=True)
-                self.folder = Path(tempfile.mkdtemp(prefix=f"j2v-rank-{rank}-", dir=scratch))
-            else:
-                self.folder = local
-                self.folder.mkdir(parents=True, exist_ok=True)
+        # Of this process alone: two that write for one rank (the first not quite dead yet) must not share open files.
+        self._scratch = Path(scratch or tempfile.gettempdir(), f"j2v-rank-{rank}-{secrets.token_hex(8)}")
+        self.folder = store.workspace(self._scratch)
+        with _disk(self.folder):
+            store.prepare()
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._journal = Journal(self.store, rank) if settings is not None else None
 
     @property
@@ -293,8 +287,7 @@ class RankFiles:
         self._clear_scratch()
 
     def _clear_scratch(self) -> None:
-        if self._made_scratch:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _open(self) -> _OpenFile:
         name = rows_name(self.rank, self._segment, segmented=self.segmented)

@@ -38,12 +38,11 @@ def read_predictions(
     import polars as pl
 
     store = open_store(path, storage_options)
-    if store.root.endswith(".parquet") and not os.path.isdir(store.root):
-        _refuse_single(store.root, storage_options)
+    _refuse_single(store)
     manifest = read_manifest(store)
     check_files(store, manifest)
     files = [store.uri(file.path) for file in manifest.files]
-    options = getattr(store, "polars_options", dict)()
+    options = store.polars_options()
     return pl.scan_parquet(files, glob=False, hive_partitioning=False, storage_options=options or None)
 
 
@@ -84,15 +83,23 @@ def read_snapshot(store: Store, manifest: Manifest) -> Snapshot:
         ) from exc
 
 
-def _refuse_single(path: str, storage_options: dict[str, Any] | None) -> None:
-    folder, _, name = path.rpartition("/")
-    store = open_store(folder or ".", storage_options)
-    footer, _ = read_footer(store, name) if parse_name(name) else (None, None)
+def _refuse_single(store: Store) -> None:
+    """Raise `IncompletePredictions` if the root is a Parquet file, one of several as a rule, instead of a folder."""
+    if not store.root.endswith(".parquet"):
+        return
+    try:
+        store.stat("")
+    except FileNotFoundError:
+        return
+    folder, _, name = store.root.rpartition("/")
+    footer, _ = read_footer(store, "") if parse_name(name) else (None, None)
     if footer is not None:
         raise IncompletePredictions(
-            f"{path} is the file of rank {footer.rank} of {footer.world_size} (segment {footer.segment}, {footer.rows} "
-            f"rows): one rank file is only a part of the predictions. Remedy: read the folder, "
-            f"read_predictions({folder or '.'!r})",
+            f"{store.root} is the file of rank {footer.rank} of {footer.world_size} (segment {footer.segment}, "
+            f"{footer.rows} rows): one rank file is only a part of the predictions. Remedy: read the folder, "
+            f"read_predictions({folder!r})",
             ranks=[footer.rank],
         )
-    raise IncompletePredictions(f"{path} is not a folder of predictions. Remedy: pass the folder of the rank files")
+    raise IncompletePredictions(
+        f"{store.root} is not a folder of predictions. Remedy: pass the folder of the rank files"
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from json2vec.rank_files.commit import file_problem
 from json2vec.rank_files.journal import read_segments, write_adopted
 from json2vec.rank_files.manifest import SealedFile, Segment, Span, adopted_name, merge_spans, parse_name
 from json2vec.reading.row_hash import ROW_HASH
-from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store, stored_sha256
 
 _REPEATED = "has rows that are there already"
@@ -54,10 +52,10 @@ class Resume:
         return sum(stop - start for segment in self.adopted for start, stop in segment.file.spans)
 
 
-def find_segments(folders: Iterable[str | os.PathLike[str] | Store]) -> list[Found]:
+def find_segments(folders: Iterable[Store]) -> list[Found]:
     """The sealed and adopted segments of attempts, in the order of ``folders``."""
     found = []
-    for folder in map(open_store, folders):
+    for folder in folders:
         with contextlib.suppress(IncompletePredictions):  # a malformed list of adopted segments says nothing
             found += [Found(folder, segment) for segment in read_segments(folder)]
     return found
@@ -127,29 +125,32 @@ def remaining(rows: int, spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def resume(
-    folder: str | os.PathLike[str] | Store,
-    earlier: Sequence[str | os.PathLike[str] | Store],
+    store: Store,
+    earlier: Sequence[Store],
     *,
     rows: int,
     snapshot: str,
     settings: str,
     quarantine: bool = True,
 ) -> Resume:
-    """Adopt into ``folder`` what the attempts in ``earlier`` sealed, and tell what is left.
+    """Adopt into ``store`` what the attempts in ``earlier`` sealed, and tell what is left.
 
     Files are linked, or copied where the store cannot link (on S3 the server copies: nothing is sent again); then their
     size, SHA-256 and footer are compared. What does not fit is not adopted: its rows are predicted again.
 
     Args:
-        folder: of the new attempt. earlier: folders of attempts, the newest first.
-        rows: input rows in all. snapshot, settings, quarantine: see `choose_segments`.
+        store: folder of the new attempt.
+        earlier: folders of attempts, the newest first.
+        rows: input rows in all.
+        snapshot: digest of the new attempt's input; see `choose_segments`.
+        settings: digest of the new attempt's settings.
+        quarantine: whether segments with quarantined rows may be adopted.
     """
     chosen, others = choose_segments(
         find_segments(earlier), snapshot=snapshot, settings=settings, quarantine=quarantine
     )
     others.pop(_REPEATED, None)  # two attempts may well hold the same segment
     refused = [f"{count} segments not adopted: each {why}" for why, count in others.items()]
-    store = open_store(folder)
     with ThreadPoolExecutor(_HASHERS, "json2vec-adopt") as pool:
         results = list(pool.map(lambda pair: _adopt(store, *pair), enumerate(chosen)))
     adopted = tuple(one for one in results if isinstance(one, Segment))

@@ -123,7 +123,7 @@ class Writer(BasePredictionWriter):
         warnings.filterwarnings("ignore", "Couldn't infer the batch indices")
         self.marker = self.manifest = None
         rank, world_size = rank_and_world(trainer)
-        attempt = self.attempt or shared_attempt(self.store.root, rank, world_size, trainer)
+        attempt = self.attempt or shared_attempt(self.store, rank, world_size, trainer)
         plan = _plan(trainer, world_size)
         if self.commit:
             reset_folder(self.store, rank=rank, world_size=world_size)

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
+import fcntl
 import hashlib
+import json
 import os
 import secrets
 import shutil
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 from json2vec.errors import StoreError
-from json2vec.storage.store import Entry, Store
+from json2vec.storage.lock import Lock, LockHeld
+from json2vec.storage.store import Entry, Store, Usage
+
+_POLL_S = 0.1
 
 
 class LocalStore:
-    """A folder of the local file system. Writes go to a temporary name, are synced to disk and renamed."""
+    """A folder of the local file system. Writes go to a temporary name, are synced to disk and renamed.
+
+    Args:
+        root: the folder, which need not exist; ``~`` and relative paths are made absolute.
+    """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = os.path.abspath(os.path.expanduser(os.fspath(root)))
@@ -31,6 +42,22 @@ class LocalStore:
         if relative.is_absolute() or ".." in relative.parts or "\0" in path:
             raise StoreError(f"path {path!r} leaves the root {self.root}: expected a relative path without '..'")
         return Path(self.root, path)
+
+    def below(self, path: str) -> LocalStore:
+        return LocalStore(self._local(path))
+
+    def exists(self) -> bool:
+        return os.path.isdir(self.root)
+
+    def prepare(self) -> None:
+        if os.path.exists(self.root) and not self.exists():
+            raise StoreError(f"{self.root} is a file; expected a folder. Remedy: choose another path")
+        try:
+            os.makedirs(self.root, exist_ok=True)
+        except OSError as exc:
+            raise StoreError(
+                f"cannot make the folder {self.root}: {exc}. Remedy: make room or fix permissions, then try again"
+            ) from exc
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         base = self._local(prefix)
@@ -68,13 +95,32 @@ class LocalStore:
                 raise StoreError(f"{self.uri(path)} is a link to nothing. Remedy: mend or remove it") from exc
             return None
 
-    def folders(self, prefix: str = "") -> builtins.list[str]:
+    def folders(self, prefix: str = "", *, links: bool = True) -> builtins.list[str]:
         base = self._local(prefix)
-        return sorted(one.name for one in os.scandir(base) if one.is_dir()) if base.is_dir() else []
+        if not base.is_dir():
+            return []
+        return sorted(one.name for one in os.scandir(base) if one.is_dir(follow_symlinks=links))
 
     def stat(self, path: str) -> Entry:
         status = os.stat(self._local(path))
+        if stat.S_ISDIR(status.st_mode):
+            raise FileNotFoundError(f"{self.uri(path)} is a folder, no file")
         return Entry(path, status.st_size, str(status.st_mtime_ns), status.st_mtime)
+
+    def usage(self, path: str = "") -> Usage:
+        folder = self._local(path)
+        if not folder.is_dir():
+            return Usage(0, 0.0)
+        size, newest = 0, folder.stat().st_mtime
+        for parent, _, names in os.walk(folder):
+            for name in names:
+                status = os.lstat(os.path.join(parent, name))
+                newest = max(newest, status.st_mtime)
+                size += status.st_size if status.st_nlink == 1 else 0
+        return Usage(size, newest)
+
+    def now(self) -> float:
+        return time.time()
 
     def open(self, path: str) -> IO[bytes]:
         return open(self._local(path), "rb")
@@ -82,6 +128,13 @@ class LocalStore:
     def read(self, path: str) -> bytes:
         with self.open(path) as file:
             return file.read()
+
+    def local_copy(self, path: str, folder: str | os.PathLike[str]) -> Path:
+        self.stat(path)
+        return self._local(path)
+
+    def polars_options(self) -> dict[str, Any]:
+        return {}
 
     def write(self, path: str, data: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
         target = self._local(path)
@@ -107,6 +160,15 @@ class LocalStore:
         sync_folder(target.parent)
         return self.stat(path).version
 
+    def append(self, path: str, data: bytes) -> None:
+        target = self._local(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(target, "ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(target.parent)
+
     def upload(self, local: str | os.PathLike[str], path: str, *, sha256: str) -> None:
         target = self._local(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -120,14 +182,22 @@ class LocalStore:
             os.unlink(local)
         sync_folder(target.parent)
 
+    def keep(self, local: str | os.PathLike[str], path: str) -> None:
+        target = self._local(path)
+        if target.exists() and os.path.samefile(local, target):
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(local, "rb") as file:
+            _copy_durably(file, target)
+        sync_folder(target.parent)
+
     def copy(self, source: Store, source_path: str, path: str) -> None:
         target = self._local(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        local = source.local_path(source_path)
         try:
-            if local is None:
+            if not isinstance(source, LocalStore):
                 raise OSError("lies elsewhere")
-            os.link(local, target)  # a second name for a file that never changes
+            os.link(source._local(source_path), target)  # a second name for a file that never changes
         except FileNotFoundError:
             raise
         except OSError:
@@ -135,14 +205,65 @@ class LocalStore:
                 _copy_durably(file, target)
         sync_folder(target.parent)
 
-    def delete(self, path: str) -> None:
-        self._local(path).unlink(missing_ok=True)
+    def workspace(self, scratch: Path) -> Path:
+        return Path(self.root)
 
-    def local_path(self, path: str = "") -> Path:
-        return self._local(path) if path else Path(self.root)
+    def free_bytes(self) -> int | None:
+        folder = Path(self.root)
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
 
-    def now(self) -> float:
-        return time.time()
+    def delete(self, *paths: str) -> None:
+        targets = [self._local(path) for path in paths]
+        for target in targets:
+            target.unlink(missing_ok=True)
+        for folder in dict.fromkeys(target.parent for target in targets):
+            with contextlib.suppress(FileNotFoundError):
+                sync_folder(folder)
+
+    def set_aside(self, path: str, to: str, *, first: str = "") -> None:
+        os.rename(self._local(path), self._local(to))
+
+    def remove_tree(self, path: str) -> None:
+        folder = self._local(path)
+        if folder == Path(self.root):
+            raise StoreError(f"{self.root} is a store's root; expected a folder below it to remove")
+        shutil.rmtree(folder, ignore_errors=not folder.exists())
+
+    @contextlib.contextmanager
+    def lock(self, name: str, note: Mapping[str, Any], *, wait_s: float) -> Iterator[Lock]:
+        path = self._local(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Never removed: whoever locked a removed file and whoever made it anew would both hold "the" lock.
+        with open(path, "a+b") as file:
+            deadline = time.monotonic() + wait_s
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        raise LockHeld(str(path), _read_note(path)) from None
+                    time.sleep(_POLL_S)
+            file.truncate(0)
+            file.write(json.dumps(dict(note)).encode())
+            file.flush()
+            yield _Flock()
+
+
+class _Flock:
+    """A lock that the kernel keeps for us for as long as its file is open."""
+
+    def check(self) -> None:
+        pass
+
+
+def _read_note(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _copy_durably(source: IO[bytes], target: Path) -> None:

@@ -1,15 +1,13 @@
-"""One `Store` for local folders and object stores: list, read, write, and conditional writes.
+"""From an address, which a user wrote, to the `Store` that serves it. Only this file knows every kind.
 
-Everything above this file speaks of a root (a local path, ``file://`` or ``s3://`` URI) and of paths relative to it,
-with ``/`` between their parts. Nothing above it asks which kind of store it has.
+An address is a local path (relative or absolute), a ``file://`` or an ``s3://`` URI. Whoever has to do something to
+addresses as texts (make one absolute, write one relative to a file) does it with the functions here.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,9 +16,29 @@ from json2vec.errors import StoreError
 from json2vec.storage.local import LocalStore
 from json2vec.storage.store import Store
 
+Options = dict[str, Any] | None
 
-def open_store(root: str | os.PathLike[str] | Store, storage_options: dict[str, Any] | None = None) -> Store:
+
+def _open_local(address: str, options: Options) -> Store:
+    if _is_uri(address):
+        address = unquote(urlsplit(address.replace("#", "%23").replace("?", "%3F")).path)
+    return LocalStore(address)
+
+
+def _open_s3(address: str, options: Options) -> Store:
+    from json2vec.storage.s3 import S3Store  # s3fs takes a second to import
+
+    return S3Store(address, options)
+
+
+SCHEMES: dict[str, Callable[[str, Options], Store]] = {"file": _open_local, "s3": _open_s3}
+"""What opens an address of each `scheme`."""
+
+
+def open_store(root: str | os.PathLike[str] | Store, storage_options: Options = None) -> Store:
     """The store that serves ``root``.
+
+    Public functions call this once, at their beginning; what they call takes the `Store`.
 
     Args:
         root: a local path (relative to the working directory or absolute), a ``file://`` URI or an ``s3://`` URI; a
@@ -32,48 +50,75 @@ def open_store(root: str | os.PathLike[str] | Store, storage_options: dict[str, 
     """
     if not isinstance(root, str | os.PathLike):
         return root
-    text = os.fspath(root)
-    scheme = text.partition("://")[0] if "://" in text else ""
-    if scheme == "file":
-        return LocalStore(unquote(urlsplit(text.replace("#", "%23").replace("?", "%3F")).path))
-    if scheme == "":
-        return LocalStore(text)
-    if scheme == "s3":
-        from json2vec.storage.s3 import S3Store  # s3fs takes a second to import
-
-        return S3Store(text, storage_options)
-    raise StoreError(
-        f"no store serves {text!r}: the scheme is {scheme!r}; expected a local path, file:// or s3://. "
-        "Remedy: check the spelling of the root"
-    )
+    address = os.fspath(root)
+    kind = scheme(address)
+    if kind not in SCHEMES:
+        raise StoreError(
+            f"no store serves {address!r}: the scheme is {kind!r}; expected a local path, file:// or s3://. "
+            "Remedy: check the spelling of the root"
+        )
+    return SCHEMES[kind](address, storage_options)
 
 
 def fetch(
-    uri: str | os.PathLike[str], folder: str | os.PathLike[str], storage_options: dict[str, Any] | None = None
+    address: str | os.PathLike[str], folder: str | os.PathLike[str], storage_options: Options = None
 ) -> Path:
-    """One file on the local disk: ``uri`` itself where it is local, else a copy in ``folder``, made once a version.
+    """One file on the local disk: the one at ``address`` itself where it is local, else a copy.
+
+    Args:
+        address: of a file, a local path or a URI.
+        folder: where a copy is put, once for each version.
+        storage_options: passed to the object store's client.
 
     Raises:
-        FileNotFoundError: there is none. StoreError: the store refused.
+        FileNotFoundError: there is none.
+        StoreError: the store refused.
     """
-    text = os.fspath(uri)
-    if "://" not in text:
-        return Path(text)
-    root, _, name = text.rpartition("/")
-    store = open_store(root, storage_options)
-    if (local := store.local_path(name)) is not None:
-        return local
-    place = hashlib.sha256(f"{text}\n{store.stat(name).version}".encode()).hexdigest()[:16]
-    target = Path(folder, place, name)
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with store.open(name) as file, open(partial, "wb") as copy:
-                shutil.copyfileobj(file, copy, 1 << 20)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
-    return target
+    parent, _, name = os.fspath(address).rpartition("/")
+    if not _is_uri(os.fspath(address)):
+        parent, name = os.path.split(os.path.abspath(address))
+    return open_store(parent, storage_options).local_copy(name, folder)
 
 
+def absolute(address: str | os.PathLike[str], home: str | os.PathLike[str] | None = None) -> str:
+    """``address`` made absolute: ``shards`` below ``/data`` is ``/data/shards``, ``s3://bucket/shards`` stays.
+
+    Links are not resolved, so that an address goes on naming what the user named.
+
+    Args:
+        address: a local path, ``~`` for the user's home allowed, or a URI.
+        home: folder that a relative path is relative to; None takes the working directory.
+    """
+    text = os.fspath(address)
+    if _is_uri(text):
+        return text
+    return os.path.abspath(os.path.join(home if home is not None else "", os.path.expanduser(text)))
+
+
+def relative(
+    address: str | os.PathLike[str], to: str | os.PathLike[str], home: str | os.PathLike[str] | None = None
+) -> str:
+    """``address`` as it is written into a file in the folder ``to``: ``/data/shards`` is ``../shards`` in
+    ``/data/project``, ``s3://bucket/shards`` stays.
+
+    Args:
+        address: a local path, ``~`` for the user's home allowed, or a URI.
+        to: the folder.
+        home: folder that a relative ``address`` is relative to; None takes the working directory.
+    """
+    text = absolute(address, home)
+    return text if _is_uri(text) else os.path.relpath(text, os.path.abspath(to))
+
+
+def scheme(address: str | os.PathLike[str]) -> str:
+    """What sort of storage an address is of, for people to see: ``s3`` of ``s3://bucket``, ``file`` of a local path.
+
+    Args:
+        address: a local path or a URI.
+    """
+    text = os.fspath(address)
+    return text.partition("://")[0] if _is_uri(text) else "file"
+
+
+def _is_uri(address: str) -> bool:
+    return "://" in address

@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import IO, Any, NoReturn, cast
 
 from json2vec.errors import StoreError
+from json2vec.storage.objects import ObjectStore
 from json2vec.storage.store import Entry, Store
 
 OPTIONS = {
@@ -51,7 +52,7 @@ _POLARS_KEYS = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "
 Pairs = tuple[tuple[str, Any], ...]
 
 
-class S3Store:
+class S3Store(ObjectStore):
     """Objects below one prefix of one bucket.
 
     Args:
@@ -103,6 +104,10 @@ class S3Store:
     def uri(self, path: str = "") -> str:
         return f"{self.root}/{path}" if path else self.root
 
+    def below(self, path: str) -> S3Store:
+        self._key(path)  # refuses one that leaves the root
+        return S3Store(self.uri(path), self._options)
+
     def _key(self, path: str) -> str:
         if path.startswith("/") or ".." in path.split("/") or "\0" in path:
             raise StoreError(f"path {path!r} leaves the root {self.root}: expected a relative path without '..'")
@@ -147,7 +152,7 @@ class S3Store:
                 return
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 
-    def folders(self, prefix: str = "") -> builtins.list[str]:
+    def folders(self, prefix: str = "", *, links: bool = True) -> builtins.list[str]:
         below = self._key(prefix)
         arguments: dict[str, Any] = {"Prefix": f"{below}/" if below else "", "Delimiter": "/"}
         found: list[str] = []
@@ -247,11 +252,9 @@ class S3Store:
                     file.write(block)
             self.upload(local, path, sha256=sha.hexdigest())
 
-    def delete(self, path: str) -> None:
-        self._call("delete_object", path, Key=self._key(path))
-
-    def local_path(self, path: str = "") -> None:
-        return None
+    def delete(self, *paths: str) -> None:
+        for path in paths:
+            self._call("delete_object", path, Key=self._key(path))
 
     def now(self) -> float:
         reply = self._call("list_objects_v2", "", MaxKeys=1, Prefix=self.prefix)
@@ -259,7 +262,6 @@ class S3Store:
         return parsedate_to_datetime(date).timestamp()
 
     def polars_options(self) -> dict[str, Any]:
-        """``storage_options`` with which polars reads this bucket."""
         options = self._options
         found: dict[str, Any] = {"aws_region": self._region, "max_retries": int(options.get("max_attempts", 5))}
         if self._endpoint:

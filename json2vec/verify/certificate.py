@@ -111,11 +111,19 @@ class RowName:
 
 
 def certify(
-    path: str | os.PathLike[str], *, row: RowName | None = None, storage_options: dict[str, Any] | None = None
+    path: str | os.PathLike[str] | Store,
+    *,
+    row: RowName | None = None,
+    storage_options: dict[str, Any] | None = None,
 ) -> tuple[Certificate, Proof | None]:
     """The certificate of a committed folder, and the proof of one of its rows if ``row`` is given.
 
     Reads every file once, in memory that does not depend on the number of rows.
+
+    Args:
+        path: the folder, local or in an object store.
+        row: the output row to be proven.
+        storage_options: for the object store's client.
 
     Raises:
         IncompletePredictions: the folder is not complete, or a file is not the manifest's.
@@ -141,7 +149,7 @@ def certify(
 
 def check_certificate(
     certificate: Certificate,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Store,
     *,
     row: RowName | None = None,
     storage_options: dict[str, Any] | None = None,
@@ -149,7 +157,10 @@ def check_certificate(
     """What differs between a folder and its certificate, a sentence each; nothing where all of it holds.
 
     Args:
+        certificate: what `certify` made of the folder before.
+        path: the folder, local or in an object store.
         row: check this row's way to the root too, for its own message.
+        storage_options: for the object store's client.
 
     Raises:
         IncompletePredictions, VerificationFailed: as `certify`.

@@ -31,6 +31,7 @@ from json2vec.storage.store import Store
 from json2vec.verify.certificate import RowName
 from json2vec.verify.input_checks import unequal_rows
 from json2vec.verify.row_json import row_to_json
+from json2vec.verify.source import Inputs, NoSource, Source, open_source
 from json2vec.verify.tolerance import TOLERANCE, far
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ class Explanation:
 
 
 def explain(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Store,
     row: RowName,
     *,
-    inputs: Any = None,
+    inputs: Inputs | None = None,
     model: Model | str | os.PathLike[str] | None = None,
     preprocessor: PreprocessorLike = None,
     postprocessor: PostprocessorLike = None,
@@ -80,6 +81,7 @@ def explain(
     """Tell where a row of the input went.
 
     Args:
+        path: the folder, local or in an object store.
         row: input file, row and part.
         inputs, model, preprocessor, postprocessor, trusted_modules, storage_options: as `verify_predictions`.
 
@@ -98,7 +100,11 @@ def explain(
         ("settings", ", ".join(f"{key}={value}" for key, value in manifest.settings.items() if value is not None)),
     ]
     stored = _find(store, manifest, plan_row, row, story)
-    source = _source(snapshot, inputs, storage_options, story)
+    source: Source | None = None
+    try:
+        source = open_source(inputs, snapshot, storage_options)
+    except NoSource as exc:
+        story.facts.append(("source", str(exc)))
     if stored is None or source is None:
         _show_alone(source, snapshot, stored, plan_row, story)
         return story
@@ -188,17 +194,6 @@ def _matches(store: Store, file: RankedFile, row: RowName, column: str | None) -
                 if names.column("file")[int(index)].as_py() == row.file:
                     yield at + int(index), batch.slice(int(index), 1)
             at += batch.num_rows
-
-
-def _source(snapshot: Snapshot, inputs: Any, options: dict[str, Any] | None, story: Explanation) -> Any:
-    if inputs is not None and not isinstance(inputs, str | os.PathLike):
-        from json2vec.reading.snapshot import frame_table
-
-        return frame_table(inputs)
-    if snapshot.root.startswith("frame:"):
-        story.facts.append(("source", "a frame, which is not stored; pass inputs=frame"))
-        return None
-    return open_store(snapshot.root if inputs is None else inputs, options)
 
 
 def _read_one(

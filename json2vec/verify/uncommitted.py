@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pyarrow as pa
@@ -11,9 +10,9 @@ import pyarrow.parquet as pq
 from json2vec.errors import Json2VecError
 from json2vec.rank_files.commit import read_footer
 from json2vec.rank_files.manifest import MANIFEST_NAME, parse_name
-from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
 from json2vec.verify.findings import FINDINGS, MAX_EXAMPLES, Finding
+from json2vec.verify.source import Source
 
 _EXPECTED = {
     "files": f"a {MANIFEST_NAME} that lists every file",
@@ -26,9 +25,14 @@ _EXPECTED = {
 
 
 def foreign_findings(
-    store: Store, why: Exception, inputs: Any, storage_options: dict[str, Any] | None
+    store: Store, why: Exception, inputs: Source | None
 ) -> tuple[int, tuple[Finding, ...]]:
     """Rows found, and the six findings on a folder whose manifest is missing or malformed.
+
+    Args:
+        store: the folder.
+        why: what is wrong with the manifest.
+        inputs: the input rows, where they were given.
 
     Whatever carries our footer or name of a half-written file was not committed, and fails. Of other Parquet files only
     what can be refuted is refuted: unreadable files, files of different schemas, and a number of rows that differs
@@ -69,7 +73,7 @@ def foreign_findings(
     if odd:
         findings["schema"] = Finding("schema", False, _EXPECTED["schema"], f"{len(odd)} files with another schema",
                                      "predict again", {"wrong": len(odd)}, tuple(odd[:MAX_EXAMPLES]))  # fmt: skip
-    expected = _input_rows(inputs, storage_options)
+    expected = _input_rows(inputs)
     if expected is not None and expected != rows:
         findings["coverage"] = Finding(
             "coverage", False, f"{expected} rows, as many as the input has", f"{rows} rows", "predict again",
@@ -86,20 +90,18 @@ def _all(passed: bool, found: str, remedy: str, examples: tuple[str, ...] = ()) 
     return (files, *rest)
 
 
-def _input_rows(inputs: Any, storage_options: dict[str, Any] | None) -> int | None:
+def _input_rows(inputs: Source | None) -> int | None:
     """Rows of a frame, or of the Parquet files below a root; None where they cannot be counted cheaply."""
     if inputs is None:
         return None
-    if not isinstance(inputs, str | os.PathLike):
-        from json2vec.reading.snapshot import frame_table
-
-        return frame_table(inputs).num_rows
+    if isinstance(inputs, pa.Table):
+        table: Any = inputs
+        return table.num_rows
     try:
-        store = open_store(inputs, storage_options)
         total, any_file = 0, False
-        for entry in store.list():
+        for entry in inputs.list():
             if entry.path.endswith(".parquet"):
-                with store.open(entry.path) as handle:
+                with inputs.open(entry.path) as handle:
                     total, any_file = total + pq.read_metadata(handle).num_rows, True
     except (Json2VecError, OSError, pa.ArrowException):
         return None

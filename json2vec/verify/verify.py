@@ -6,6 +6,7 @@ without torch, except `replay` and a model given as a path.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import time
@@ -37,12 +38,11 @@ from json2vec.verify.consistency import footer_problem, kept_problem, manifest_p
 from json2vec.verify.coverage import Coverage
 from json2vec.verify.findings import FINDINGS, MAX_EXAMPLES, Finding, Report
 from json2vec.verify.input_checks import InputCheck, SourceRows
+from json2vec.verify.source import Inputs, NoSource, Source, open_inputs, open_source
 from json2vec.verify.uncommitted import foreign_findings
 from json2vec.verify.value_checks import ValueCheck
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from json2vec.model.model import Model
     from json2vec.verify.replay import Replay
 
@@ -52,7 +52,7 @@ BATCH_ROWS = 65_536
 def verify_predictions(
     path: str | os.PathLike[str] | Store,
     *,
-    inputs: str | os.PathLike[str] | pl.DataFrame | pl.LazyFrame | pa.Table | None = None,
+    inputs: Inputs | None = None,
     model: Model | str | os.PathLike[str] | None = None,
     require: Iterable[str] = FINDINGS,
     sample: int | None = 64,
@@ -93,19 +93,47 @@ def verify_predictions(
         manifest = read_manifest(store)
         snapshot = read_snapshot(store, manifest)
     except IncompletePredictions as exc:
-        rows, findings = foreign_findings(store, exc, inputs, storage_options)
+        given: Source | None = None
+        with contextlib.suppress(StoreError):
+            given = None if inputs is None else open_inputs(inputs, storage_options)
+        rows, findings = foreign_findings(store, exc, given)
         return Report(store.uri(), rows, findings, time.monotonic() - started, required)
-    check = _Verification(store, manifest, snapshot, model)
-    check.open_source(inputs, storage_options)
+    source, no_inputs = None, ""
+    try:
+        source = open_source(inputs, snapshot, storage_options)
+    except (NoSource, StoreError) as exc:
+        no_inputs = str(exc)
+    check = _Verification(store, manifest, snapshot, model, source, no_inputs, check_source=inputs is None)
     check.open_replay(sample, preprocessor, postprocessor, trusted_modules)
     check.read_all()
     return Report(store.uri(), manifest.rows, check.findings(), time.monotonic() - started, required)
 
 
 class _Verification:
-    """The state of one verification: what each finding has seen so far."""
+    """The state of one verification: what each finding has seen so far.
 
-    def __init__(self, store: Store, manifest: Manifest, snapshot: Snapshot, model: Model | None) -> None:
+    Args:
+        store: the prediction folder.
+        manifest: of the folder.
+        snapshot: that the manifest holds.
+        model: the model to replay with, if there is one.
+        source: the input rows, if there are any.
+        no_inputs: why there are none.
+        check_source: whether the inputs' files must have the versions that the snapshot saw. A copy of the inputs has
+            other versions; there the values alone decide.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        manifest: Manifest,
+        snapshot: Snapshot,
+        model: Model | None,
+        source: Source | None,
+        no_inputs: str,
+        *,
+        check_source: bool,
+    ) -> None:
         self.store, self.manifest, self.snapshot, self.model = store, manifest, snapshot, model
         self.locator = Locator(snapshot)
         self.coverage = Coverage(self.locator)
@@ -117,30 +145,11 @@ class _Verification:
             labels = {str(address): list(one.labels) for address, one in model.vocabularies.items()}
         self.values = ValueCheck(labels)
         self.inputs: InputCheck | None = None
-        self.source: Any = None
-        self.check_source = True
-        self.no_inputs = self.no_replay = ""
+        self.source, self.check_source = source, check_source
+        self.no_inputs, self.no_replay = no_inputs, ""
         self.replay: Replay | None = None
 
     # -- what to compare with ------------------------------------------------------------------------------------------
-
-    def open_source(self, inputs: Any, storage_options: dict[str, Any] | None) -> None:
-        """Find the input rows, or say in ``no_inputs`` why there are none."""
-        if inputs is None and self.snapshot.root.startswith("frame:"):
-            self.no_inputs = "the input was a frame, which is not stored; pass inputs=frame"
-        elif inputs is None or isinstance(inputs, str | os.PathLike):
-            # A copy of the inputs has other versions; there the values alone decide.
-            self.check_source = inputs is None
-            root = self.snapshot.root if inputs is None else inputs
-            if self.snapshot.root.startswith("frame:"):
-                self.no_inputs = "the input was a frame; pass the frame itself as inputs=, not a path"
-                return
-            try:
-                self.source = open_store(root, storage_options)
-            except StoreError as exc:
-                self.no_inputs = str(exc)
-        else:
-            self.source, self.check_source = _frame(inputs), False
 
     def open_replay(
         self,
@@ -335,12 +344,6 @@ class _Verification:
                 f"another model: {fingerprint[:12]}...", "pass the checkpoint that predicted, or predict again",
             )  # fmt: skip
         return self.replay.finding()
-
-
-def _frame(inputs: Any) -> pa.Table:
-    from json2vec.reading.snapshot import frame_table
-
-    return frame_table(inputs)
 
 
 def _own_files(store: Store) -> Iterator[str]:

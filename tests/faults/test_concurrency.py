@@ -16,6 +16,7 @@ import pytest
 from j2v_dagster.attempts.clean import clean
 from j2v_dagster.attempts.folder import PartitionOutput
 from j2v_dagster.attempts.locks import PartitionBusy, partition_lock
+from json2vec.storage.local import LocalStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
@@ -83,10 +84,10 @@ def test_25_of_two_runs_one_wins_and_the_other_says_who(station) -> None:
 
 
 def test_25_a_lock_names_its_holder_and_predicting_does_not_wait_for_loading(tmp_path: Path) -> None:
-    output = PartitionOutput(tmp_path / "p", "p")
-    with partition_lock(output.root, "run one"), partition_lock(output.root, "run two", "load"):
-        third = partition_lock(output.root, "run three", wait_s=0.0)
+    output = PartitionOutput(LocalStore(tmp_path / "p"), "p")
+    with partition_lock(output.store, "run one"), partition_lock(output.store, "run two", "load"):
+        third = partition_lock(output.store, "run three", wait_s=0.0)
         with pytest.raises(PartitionBusy, match=rf"run one \(process {os.getpid()} on .*run three.*changed nothing"):
             third.__enter__()
-    with partition_lock(output.root, "run three", wait_s=0.0):
+    with partition_lock(output.store, "run three", wait_s=0.0):
         pass

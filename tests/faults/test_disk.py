@@ -16,6 +16,7 @@ from json2vec.rank_files.rank_writer import RankFiles
 from json2vec.reading.plan import Plan
 from json2vec.reading.row_batch import source_array
 from json2vec.reading.snapshot import snapshot_frame
+from json2vec.storage.local import LocalStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
@@ -50,7 +51,7 @@ def test_05_a_device_that_is_full(tmp_path) -> None:
     table = pa.table({"x": pa.array(range(rows), pa.int64())})
     plan = Plan(snapshot_frame(table), 1)
     kind = pa.struct([("record/y", pa.struct([("content", pa.float64())]))])
-    files = RankFiles(folder, plan=plan, rank=0, attempt="a", model_fingerprint="0" * 64,
+    files = RankFiles(LocalStore(folder), plan=plan, rank=0, attempt="a", model_fingerprint="0" * 64,
                       schema=rank_schema(plan.snapshot.schema, kind))  # fmt: skip
     numbers = table["x"].to_numpy()
     source = source_array(["frame:predict"], 0 * numbers, numbers, 0 * numbers, 0 * numbers + 1, numbers.astype("u8"))

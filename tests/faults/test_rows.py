@@ -15,6 +15,7 @@ import pytest
 
 import json2vec as j2v
 from json2vec.rank_files.manifest import read_manifest
+from json2vec.storage.local import LocalStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
@@ -160,7 +161,7 @@ def test_27_a_poison_record_is_named(predict, checkpoint, tmp_path, poison) -> N
         assert not (tmp_path / "predicted" / "_manifest.json").exists()
         return
     assert poison not in UNREADABLE
-    assert read_manifest(out).rows == 40
+    assert read_manifest(LocalStore(out)).rows == 40
     report = j2v.verify_predictions(out, model=checkpoint)
     assert report.passed, report.summary()
 
@@ -174,7 +175,7 @@ def test_27_a_poison_record_is_set_aside_and_counted(predict, checkpoint, poison
     texts = [pa.field(name, pa.string()) for name in ("request_id", "merchant", "label")]
     schema = pa.schema([*texts, pa.field("amount", pa.float64()), pa.field("items", pa.list_(item))])
     out = predict(files, on_bad_row="quarantine", input_schema=schema, max_rejected=0.05)
-    manifest = read_manifest(out)
+    manifest = read_manifest(LocalStore(out))
     assert (manifest.rows, manifest.rejected_rows) == (39, 1)
     rejected = pq.read_table(out / "rejected-0.parquet").to_pylist()
     assert [(row["file"], row["row"], row["raw"]) for row in rejected] == [("a.ndjson", 5, UNREADABLE[poison])]

@@ -171,6 +171,8 @@ def test_examples_and_defaults_of_options_are_what_the_options_take() -> None:
         ({"segment_rows": 0, "retries": -1}, "segment_rows is 0; expected at least 1; retries is -1; expected"),
         ({"max_rejected": 1.5}, r"max_rejected is 1\.5; expected a share"),
         ({"storage_options": {"secret": "s3cr3t"}}, r"storage_options holds \['secret'\]; expected no credentials"),
+        ({"storage_options": {"endpoint_url": "http://me:s3cr3t@host"}}, "endpoint_url holds credentials"),
+        ({"storage_options": "s3cr3t"}, "storage_options is a str; expected a mapping"),
         ({"freshness_warn_s": 100}, "pipeline 'flights': freshness_warn_s needs freshness_fail_s"),
         ({"translator": "os:path"}, "translator 'os:path'"),
     ],

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from j2v_dagster.attempts import locks
 from j2v_dagster.attempts.clean import clean
 from j2v_dagster.attempts.folder import PartitionOutput
-from j2v_dagster.attempts.locks import Lease, LeaseLost, PartitionBusy, partition_lock
+from j2v_dagster.attempts.locks import LeaseLost, PartitionBusy, PartitionLock, partition_lock
 from json2vec.errors import StoreError
+from json2vec.storage import lease
+from json2vec.storage.lease import Lease
+from json2vec.storage.opening import open_store
 
 pytestmark = pytest.mark.slow
 _names = itertools.count()
@@ -34,9 +36,9 @@ def output(s3: Any, bucket: str, tmp_path: Path) -> PartitionOutput:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "LEASE_S", 2.0)
-    monkeypatch.setattr(locks, "RENEW_S", 0.3)
-    monkeypatch.setattr(locks, "_POLL_STORE_S", 0.1)
+    monkeypatch.setattr(lease, "LEASE_S", 2.0)
+    monkeypatch.setattr(lease, "RENEW_S", 0.3)
+    monkeypatch.setattr(lease, "POLL_S", 0.1)
 
 
 def wait_for(condition: Callable[[], Any]) -> None:
@@ -63,7 +65,7 @@ def test_25_a_lease_names_its_living_holder_and_is_free_when_let_go(output: Part
 
 @pytest.mark.usefixtures("short")
 def test_25_the_lease_of_a_dead_run_is_taken_over_and_a_paused_one_notices(output: PartitionOutput) -> None:
-    paused = Lease(output.store, "run one", "predict")
+    paused = Lease(output.store, "_predict.lock", {"holder": "run one"})
     paused.acquire(0.0)
     paused._stop.set()  # as if its process stood still
     assert paused._thread is not None
@@ -75,7 +77,7 @@ def test_25_the_lease_of_a_dead_run_is_taken_over_and_a_paused_one_notices(outpu
         paused._thread.start()
         wait_for(lambda: paused._lost)
         with pytest.raises(LeaseLost, match=r"run one lost its lease s3://.*/_predict\.lock.*publishes nothing"):
-            paused.check()
+            PartitionLock(paused, "run one").check()
         paused.release()  # lets go of nothing that is not its own
         second.check()
         assert json.loads(output.store.read("_predict.lock"))["holder"] == "run two"
@@ -123,3 +125,14 @@ def test_old_attempts_go_from_the_bucket_and_the_current_one_stays(
         held = clean(root, older_than_days=0, pending_days=0, storage_options=s3.options())
         assert held.removed == ()
         assert "run abc" in held.summary()
+
+
+def test_the_logs_of_old_backfills_go_from_the_bucket(s3: Any, bucket: str) -> None:
+    root = f"{bucket}/{next(_names)}"
+    store = open_store(root, s3.options())
+    for name in ("job.json", "logs/rank-0.log"):
+        store.write(f"_launches/run-1/{name}", bytes(10))
+    assert clean(root, older_than_days=1, storage_options=s3.options()).removed == ()
+    (removed,) = clean(root, older_than_days=0, pending_days=0, storage_options=s3.options()).removed
+    assert (removed.path, removed.bytes) == (f"{root}/_launches/run-1", 20)
+    assert list(store.list()) == []

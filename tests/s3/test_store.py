@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 from typing import Any
@@ -12,10 +13,26 @@ import pytest
 
 from json2vec.errors import SnapshotChanged, StoreError
 from json2vec.reading.snapshot import check_unchanged, snapshot_files
-from json2vec.storage.opening import open_store
+from json2vec.storage import lease
+from json2vec.storage.contract import StoreContract
+from json2vec.storage.opening import fetch, open_store
 from json2vec.storage.s3 import S3Store
 
 pytestmark = pytest.mark.slow
+_names = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def contract_bucket(s3: Any) -> str:
+    return s3.bucket("contract")
+
+
+class TestS3Store(StoreContract):
+    @pytest.fixture
+    def store(self, s3: Any, contract_bucket: str, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+        monkeypatch.setattr(lease, "RENEW_S", 0.3)
+        monkeypatch.setattr(lease, "POLL_S", 0.1)
+        return S3Store(f"{contract_bucket}/a root {next(_names)}", s3.options())
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +110,17 @@ def test_a_server_that_is_not_there_is_an_error_within_seconds() -> None:
     gone = S3Store("s3://bucket", {"key": "k", "secret": "s", "endpoint_url": "http://127.0.0.1:9", "max_attempts": 2})
     with pytest.raises(StoreError, match="s3://bucket"):
         list(gone.list())
+
+
+def test_a_file_is_fetched_once_a_version(s3: Any, store: S3Store, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("models/m.ckpt", b"first")
+    local = fetch(store.uri("models/m.ckpt"), tmp_path, s3.options())
+    assert (local.name, local.read_bytes()) == ("m.ckpt", b"first")
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Store, "open", None)
+        assert fetch(store.uri("models/m.ckpt"), tmp_path, s3.options()) == local
+    store.write("models/m.ckpt", b"second")
+    assert fetch(store.uri("models/m.ckpt"), tmp_path, s3.options()).read_bytes() == b"second"
 
 
 def test_stores_travel_to_workers(store: S3Store) -> None:

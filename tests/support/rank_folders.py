@@ -122,8 +122,8 @@ def write(tmp_path: Path, shards: Path, model: Any) -> Callable[..., Folder]:
         schema = rank_schema(plan.snapshot.schema, model.output_type(), inputs)
         for rank in range(ranks) if only is None else only:
             files = RankFiles(
-                tmp_path / name, plan=plan, rank=rank, attempt=attempt, model_fingerprint=model.fingerprint(),
-                schema=schema, segment_rows=segment_rows, **options,
+                LocalStore(tmp_path / name), plan=plan, rank=rank, attempt=attempt,
+                model_fingerprint=model.fingerprint(), schema=schema, segment_rows=segment_rows, **options,
             )  # fmt: skip
             for rows in read_rows(plan.snapshot, store, plan.share(rank), batch_size=8, preprocessor=preprocessor):
                 predictions = model.infer(model.encode(rows)).cpu().columns()

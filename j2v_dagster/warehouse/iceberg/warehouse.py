@@ -26,6 +26,7 @@ from j2v_dagster.warehouse.iceberg.audit_branch import AuditBranch, OutcomeUnkno
 from j2v_dagster.warehouse.iceberg.data_files import DataFiles, plain_name
 from j2v_dagster.warehouse.iceberg.schema import describe_drift, spell_columns, storable, to_iceberg
 from json2vec.errors import missing_extra
+from json2vec.storage.opening import absolute
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -82,8 +83,8 @@ class IcebergWarehouse:
         self.path = None if path is None else os.path.abspath(os.path.expanduser(os.fspath(path)))
         self.catalog, self.namespace = catalog, namespace
         self.uri_of_catalog, self.location = uri, location or self.path
-        if self.location is not None and "://" not in self.location:
-            self.location = os.path.abspath(os.path.expanduser(self.location))
+        if self.location is not None:
+            self.location = absolute(self.location)
         self.properties = {name: str(value) for name, value in (properties or {}).items()}
         self.file_bytes, self.commit_attempts = file_bytes, commit_attempts
 

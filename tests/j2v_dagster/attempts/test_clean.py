@@ -14,6 +14,7 @@ from j2v_dagster.attempts.folder import Attempt, PartitionOutput
 from j2v_dagster.attempts.locks import partition_lock
 from j2v_dagster.cli.main import main
 from json2vec.errors import StoreError
+from json2vec.storage.local import LocalStore
 
 DAY_S = 86_400
 
@@ -22,7 +23,8 @@ class Folder:
     """A partition with attempts of any age."""
 
     def __init__(self, root: Path, name: str = "dt=d1") -> None:
-        self.output = PartitionOutput(root / name, name)
+        self.path = root / name
+        self.output = PartitionOutput(LocalStore(root / name), name)
 
     def attempt(
         self, days: float, *, committed: bool = False, passed: bool | None = None, bytes_: int = 1000
@@ -65,12 +67,12 @@ def test_old_attempts_go_and_the_current_one_stays(folder: Folder, tmp_path: Pat
     assert len(folder.names()) == 4
     report = clean(tmp_path, older_than_days=30)
     assert [(one.path, one.bytes) for one in report.removed] == [(one.path, one.bytes) for one in tried.removed]
-    assert {one.path for one in report.removed} == {old.path, failed.path, deep.path}
+    assert {one.path for one in report.removed} == {old.uri, failed.uri, deep.uri}
     assert report.bytes == 3 * 1000 + len('{"passed": true}') + len('{"passed": false}')
     states = {"complete, not current", "failed, superseded", "refused by its checks"}
     assert {one.state for one in report.removed} == states
     assert folder.names() == [recent.name, current.name]
-    assert sorted(path.name for path in folder.output.root.iterdir()) == [
+    assert sorted(path.name for path in folder.path.iterdir()) == [
         "_current.json", "_load.lock", "_predict.lock", "attempts",
     ]  # fmt: skip
 
@@ -81,10 +83,10 @@ def test_what_a_resume_or_a_load_may_need_stays_longer(folder: Folder, tmp_path:
     waiting = folder.attempt(5, committed=True, passed=True)
     resumable = folder.attempt(6)
     assert clean(tmp_path, older_than_days=1).removed == ()
-    assert [one.path for one in clean(tmp_path, older_than_days=1, pending_days=5.5).removed] == [resumable.path]
+    assert [one.path for one in clean(tmp_path, older_than_days=1, pending_days=5.5).removed] == [resumable.uri]
     folder.age(waiting, 8)
     (removed,) = clean(tmp_path, older_than_days=1).removed
-    assert (removed.path, removed.state) == (waiting.path, "complete, not loaded")
+    assert (removed.path, removed.state) == (waiting.uri, "complete, not loaded")
     assert clean(tmp_path, older_than_days=0, pending_days=0).removed == ()
 
 
@@ -95,14 +97,14 @@ def test_what_was_committed_and_not_checked_may_be_adopted(folder: Folder, tmp_p
     assert clean(tmp_path, older_than_days=1, pending_days=10).removed == ()
     report = clean(tmp_path, older_than_days=1, pending_days=5)
     assert {one.path: one.state for one in report.removed} == {
-        older.path: "complete, not checked", newer.path: "complete, not loaded",
+        older.uri: "complete, not checked", newer.uri: "complete, not loaded",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("purpose", ["predict", "load"])
 def test_a_partition_that_a_live_run_holds_is_left_alone(folder: Folder, tmp_path: Path, purpose: str) -> None:
     folder.attempt(50)
-    with partition_lock(folder.output.root, "run abc", purpose):  # type: ignore[arg-type]
+    with partition_lock(folder.output.store, "run abc", purpose):  # type: ignore[arg-type]
         report = clean(tmp_path, older_than_days=0, pending_days=0)
         assert report.removed == ()
         assert "run abc" in report.summary()
@@ -118,8 +120,8 @@ def test_only_attempts_are_removed_and_links_are_not_followed(folder: Folder, tm
     treasure.mkdir()
     (treasure / "file").write_text("dear")
     (attempts / attempt.name.replace("20", "19", 1)).symlink_to(treasure, target_is_directory=True)
-    report = clean(folder.output.root, older_than_days=0, pending_days=0)
-    assert [one.path for one in report.removed] == [attempt.path]
+    report = clean(folder.path, older_than_days=0, pending_days=0)
+    assert [one.path for one in report.removed] == [attempt.uri]
     assert (treasure / "file").read_text() == "dear"
     assert (attempts / "notes").is_dir()
 
@@ -129,21 +131,35 @@ def test_bytes_of_a_file_that_another_attempt_adopted_are_not_counted(folder: Fo
     second = folder.attempt(0, bytes_=10)
     os.link(first.path / "rank-0.parquet", second.path / "adopted-0.parquet")
     (removed,) = clean(tmp_path, older_than_days=30).removed
-    assert (removed.path, removed.bytes) == (first.path, 0)
+    assert (removed.path, removed.bytes) == (first.uri, 0)
     assert (second.path / "adopted-0.parquet").stat().st_size == 1000
+
+
+def test_the_logs_of_old_backfills_go(folder: Folder, tmp_path: Path) -> None:
+    folder.attempt(0)
+    for name, days in (("old", 40), ("new", 3)):
+        logs = tmp_path / "_launches" / name / "logs"
+        logs.mkdir(parents=True)
+        (logs / "rank-0.log").write_bytes(bytes(10))
+        for path in (logs / "rank-0.log", logs, logs.parent):
+            os.utime(path, (time.time() - days * DAY_S,) * 2)
+    for dry_run in (True, False):
+        (removed,) = clean(tmp_path, older_than_days=30, dry_run=dry_run).removed
+        assert (removed.path, removed.bytes) == (str(tmp_path / "_launches" / "old"), 10)
+    assert [path.name for path in (tmp_path / "_launches").iterdir()] == ["new"]
 
 
 def test_an_interrupted_clean_is_finished_by_the_next(folder: Folder, tmp_path: Path) -> None:
     attempt = folder.attempt(1)
-    os.rename(attempt.path, folder.output.root / f".removed-{attempt.name}")
+    os.rename(attempt.path, folder.path / f".removed-{attempt.name}")
     folder.attempt(0)
     clean(tmp_path, older_than_days=30)
-    assert not list(folder.output.root.glob(".removed-*"))
+    assert not list(folder.path.glob(".removed-*"))
 
 
 def test_a_pointer_that_cannot_be_read_protects_everything(folder: Folder, tmp_path: Path) -> None:
     folder.attempt(50)
-    (folder.output.root / "_current.json").write_text("{")
+    (folder.path / "_current.json").write_text("{")
     report = clean(tmp_path, older_than_days=0, pending_days=0)
     assert report.removed == ()
     assert "left alone" in report.summary()

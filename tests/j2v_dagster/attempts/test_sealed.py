@@ -82,7 +82,7 @@ def test_unchanged_rows_take_their_stored_prediction(
     file.write_bytes(file.read_bytes()[:-1])
     assert reusable(case.output, log=LOG) is None
     assert f"{file.name}: it has" in caplog.text
-    (case.output.root / "_current.json").unlink()
+    Path(case.output.root, "_current.json").unlink()
     with caplog.at_level(logging.INFO):
         assert reusable(case.output, log=LOG) is None
     assert "nothing was loaded for this partition yet" in caplog.text

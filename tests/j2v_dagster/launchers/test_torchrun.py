@@ -22,6 +22,7 @@ from j2v_dagster.launchers.processes import descendants
 from j2v_dagster.launchers.supervise import failed_ranks
 from j2v_dagster.launchers.torchrun import TorchrunLauncher
 from j2v_dagster.steps.watch import Launch, RanksFailed, run_ranks
+from json2vec.storage.local import LocalStore
 
 PROGRAM = """
 import json, os, signal, subprocess, sys, time
@@ -60,13 +61,17 @@ if what == "slow":
 pytestmark = pytest.mark.slow
 
 
+def attempt_in(name: str, folder: Path) -> Attempt:
+    return Attempt(name, folder, LocalStore(folder))
+
+
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Attempt]:
     (tmp_path / "fake_rank.py").write_text(PROGRAM)
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def make(*what: str) -> Attempt:
-        attempt = Attempt("a1", tmp_path / "attempt")
+        attempt = attempt_in("a1", tmp_path / "attempt")
         attempt.path.mkdir()
         attempt.job_path.write_text(json.dumps({"what": what}))
         return attempt
@@ -174,7 +179,7 @@ def run(attempt: Attempt, *, timeout: float = 60.0) -> list[str]:
 def test_an_attempt_that_is_over_is_named_while_the_ranks_go_on(job: Callable[..., Attempt]) -> None:
     """The ranks end only once the caller has heard of the first attempt."""
     first = job("two jobs", "two jobs")
-    launch = Launch(first.path, (first, Attempt("a2", first.path.parent / "second")))
+    launch = Launch(first.path, (first, attempt_in("a2", first.path.parent / "second")))
     heard: list[str] = []
 
     def over(attempt: Attempt) -> None:
@@ -238,7 +243,7 @@ Root Cause (first observed failure):
 
 def test_time_that_a_commit_takes_is_not_a_rank_that_hangs(tmp_path: Path) -> None:
     """The watcher reads no lines while it commits; the rank speaks all the time."""
-    attempts = tuple(Attempt(f"a{number}", tmp_path / f"a{number}") for number in range(2))
+    attempts = tuple(attempt_in(f"a{number}", tmp_path / f"a{number}") for number in range(2))
     for one in attempts:
         one.path.mkdir()
 

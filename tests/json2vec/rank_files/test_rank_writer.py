@@ -23,6 +23,7 @@ from json2vec.rank_files.rank_writer import RankFiles
 from json2vec.reading.plan import Plan
 from json2vec.reading.row_batch import source_array
 from json2vec.reading.snapshot import snapshot_frame
+from json2vec.storage.local import LocalStore
 
 KIND = pa.struct([("record/x", pa.struct([("content", pa.float32())]))])
 
@@ -43,7 +44,7 @@ def batch_of(plan: Plan, start: int, stop: int) -> tuple[pa.RecordBatch, pa.Stru
 def files_of(path: Path, plan: Plan, rank: int = 0, **options: Any) -> RankFiles:
     schema = rank_schema(plan.snapshot.schema, KIND)
     options = {"attempt": "a1", "model_fingerprint": "m", "schema": schema} | options
-    return RankFiles(path, plan=plan, rank=rank, **options)
+    return RankFiles(LocalStore(path), plan=plan, rank=rank, **options)
 
 
 def run(path: Path, plan: Plan, rank: int = 0, step: int = 5, **options: Any) -> Marker:

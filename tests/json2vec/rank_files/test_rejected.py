@@ -59,7 +59,7 @@ def predict(model: Any, root: Path, out: Path, *, preprocessor: Any = None, on_b
 
 
 def rejected(out: Path) -> list[dict[str, Any]]:
-    files = read_manifest(out).rejected
+    files = read_manifest(LocalStore(out)).rejected
     rows = [row for file in files for row in pq.read_table(out / file.path).to_pylist()]
     return sorted(rows, key=lambda row: (row["file"], row["row"]))
 
@@ -80,7 +80,7 @@ def test_bad_rows_are_set_aside_with_place_reason_and_text(
             assert json.loads(row["raw"])["id"] == f"r{number}"
         else:
             assert row["raw"] == line(number)
-    manifest = read_manifest(out)
+    manifest = read_manifest(LocalStore(out))
     assert (manifest.rows, manifest.rejected_rows, manifest.input_rows) == (ROWS - 6, 6, ROWS)
     assert writer.marker is not None
     assert writer.marker.rejected_rows == 6
@@ -139,7 +139,7 @@ def test_what_a_preprocessor_drops_does_not_count(model: Any, tmp_path: Path) ->
         return row if int(row["id"][1:]) % 2 else None
 
     predict(model, root, tmp_path / "out", preprocessor=every_other, max_rejected=0)
-    manifest = read_manifest(tmp_path / "out")
+    manifest = read_manifest(LocalStore(tmp_path / "out"))
     assert (manifest.rows, manifest.rejected_rows) == (6, 7)
     summary = summarize_rejected(LocalStore(tmp_path / "out"), manifest.rejected)
     assert (summary.dropped, summary.quarantined) == (7, 0)
@@ -174,7 +174,7 @@ def test_a_batch_in_which_every_row_is_bad(model: Any, tmp_path: Path) -> None:
     rows = [{"id": f"r{n}", "amount": "bad" if n < 20 else "1", "merchant": "books"} for n in range(30)]
     (root / "a.ndjson").write_text("\n".join(map(json.dumps, rows)))
     predict(model, root, tmp_path / "out", max_rejected=1.0)
-    manifest = read_manifest(tmp_path / "out")
+    manifest = read_manifest(LocalStore(tmp_path / "out"))
     assert (manifest.rows, manifest.rejected_rows) == (10, 20)
     report = j2v.verify_predictions(tmp_path / "out", model=model)
     assert report.passed, report.summary()

@@ -57,8 +57,8 @@ class Partition:
         schema = rank_schema(self.snapshot.schema, self.model.output_type())
         for rank in range(ranks):
             files = RankFiles(
-                self.root / name, plan=plan, rank=rank, attempt=name, model_fingerprint=self.model.fingerprint(),
-                schema=schema, segment_rows=segment_rows, settings=settings,
+                LocalStore(self.root / name), plan=plan, rank=rank, attempt=name,
+                model_fingerprint=self.model.fingerprint(), schema=schema, segment_rows=segment_rows, settings=settings,
             )  # fmt: skip
             batches = read_rows(self.snapshot, self.store, plan.share(rank), batch_size=8, preprocessor=preprocessor)
             for number, rows in enumerate(batches):
@@ -75,7 +75,7 @@ class Partition:
     def resume(self, name: str, earlier: list[str], **options: Any) -> Resume:
         (self.root / name).mkdir(parents=True, exist_ok=True)
         options = {"rows": ROWS, "snapshot": self.snapshot.digest, "settings": "s"} | options
-        return resume(self.root / name, [self.root / one for one in earlier], **options)
+        return resume(LocalStore(self.root / name), [LocalStore(self.root / one) for one in earlier], **options)
 
     def table(self, name: str) -> pl.DataFrame:
         found = j2v.read_predictions(self.root / name).collect()
@@ -127,7 +127,7 @@ def test_attempts_that_die_one_after_the_other(partition: Partition) -> None:
     plan = partition.predict("a3", 1, intervals=third.intervals)
     both = partition.resume("a4", ["a2", "a1"])
     assert both.intervals == third.intervals, "a segment that is found twice counts once"
-    manifest = commit_predictions(partition.root / "a3", plan, adopted=read_adopted(partition.root / "a3"))
+    manifest = commit_predictions(partition.root / "a3", plan, adopted=read_adopted(LocalStore(partition.root / "a3")))
     report = j2v.verify_predictions(partition.root / "a3", model=partition.model)
     assert report.passed, report.summary()
     assert manifest.rows == ROWS
@@ -145,7 +145,7 @@ def test_a_whole_attempt_that_was_not_committed_leaves_nothing_to_predict(partit
 
 def test_rejected_rows_come_along(partition: Partition) -> None:
     partition.predict("a1", 2, dies={1: 6}, preprocessor=drop_every_ninth)
-    sealed = list(read_segments(partition.root / "a1"))
+    sealed = list(read_segments(LocalStore(partition.root / "a1")))
     assert sum(one.rejected.rows for one in sealed if one.rejected) > 5
     assert {one.quarantined for one in sealed} == {0}, "dropped on purpose is not quarantined"
     found = partition.resume("a2", ["a1"], quarantine=False)
@@ -214,7 +214,7 @@ def test_a_line_that_was_cut_short_ends_its_journal(partition: Partition) -> Non
     journal = partition.root / "a1" / "rank-0.segments.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:3]) + lines[3][:-40])
-    assert [one.file.segment for one in read_segments(partition.root / "a1")] == [0, 1, 2]
+    assert [one.file.segment for one in read_segments(LocalStore(partition.root / "a1"))] == [0, 1, 2]
 
 
 def test_files_are_copied_where_the_disk_cannot_link(partition: Partition, monkeypatch: pytest.MonkeyPatch) -> None:

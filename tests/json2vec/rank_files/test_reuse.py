@@ -62,15 +62,16 @@ class Runs:
         job = self.job(name, **options)
         if adopt is not None:
             (self.root / name).mkdir(parents=True)
-            found = resume(self.root / name, [self.root / one for one in adopt], rows=job.intervals[0][1],
+            earlier = [LocalStore(self.root / one) for one in adopt]
+            found = resume(LocalStore(self.root / name), earlier, rows=job.intervals[0][1],
                            snapshot=plan_job(job).snapshot.digest, settings=job_settings_digest(job))  # fmt: skip
             job = job.model_copy(update={"intervals": list(found.intervals)})
         self.seen.clear()
         for rank in range(job.world_size):
             self.rank(job, rank)
         return commit_predictions(
-            self.root / name, plan_job(job), settings=job.recorded(), adopted=read_adopted(self.root / name),
-            max_rejected=job.max_rejected,
+            self.root / name, plan_job(job), settings=job.recorded(),
+            adopted=read_adopted(LocalStore(self.root / name)), max_rejected=job.max_rejected,
         )  # fmt: skip
 
     def rank(self, job: PredictJob, rank: int) -> Marker:
@@ -81,7 +82,7 @@ class Runs:
             del os.environ["RANK"], os.environ["WORLD_SIZE"]
 
     def table(self, name: str) -> pa.Table:
-        files = read_manifest(self.root / name).files
+        files = read_manifest(LocalStore(self.root / name)).files
         found = pa.concat_tables(pq.ParquetFile(self.root / name / file.path).read() for file in files)
         keys = [(one["file"], one["row"], one["part"]) for one in found["source"].to_pylist()]
         return found.take(sorted(range(len(keys)), key=keys.__getitem__))

@@ -183,7 +183,7 @@ def test_a_rank_that_is_told_to_end_finishes_the_segment_in_hand(
             predict(model, 40, j2v.Writer(tmp_path / "out", segment_rows=16, commit=False, settings_digest="s"))
     finally:
         signal.signal(signal.SIGTERM, before)
-    journal = [one.file.path for one in read_segments(tmp_path / "out")]
+    journal = [one.file.path for one in read_segments(LocalStore(tmp_path / "out"))]
     assert f"rank-0.{segment}.parquet" in journal
     assert sorted(journal) == [name for name in names(tmp_path / "out") if not name.endswith((".json", ".jsonl"))]
 
@@ -258,22 +258,23 @@ def test_reset_keeps_what_others_own(tmp_path: Path) -> None:
     for name in ("_manifest.json", "rank-0.parquet", "rank-1.0.parquet", "rank-1.1.parquet.tmp", "rank-1.json",
                  "rank-2.json", "rejected-1.parquet", "rank-1.error.json", "notes.txt", "data.parquet"):  # fmt: skip
         (tmp_path / name).write_text("{}")
-    reset_folder(tmp_path, rank=1, world_size=2)
+    reset_folder(LocalStore(tmp_path), rank=1, world_size=2)
     assert names(tmp_path) == ["data.parquet", "notes.txt", "rank-0.parquet", "rank-2.json"]
-    reset_folder(tmp_path, rank=0, world_size=2)
+    reset_folder(LocalStore(tmp_path), rank=0, world_size=2)
     assert names(tmp_path) == ["data.parquet", "notes.txt"]
 
 
 def test_ranks_of_one_torchrun_share_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert new_attempt() != new_attempt()
     with pytest.raises(Json2VecError, match=r"Writer\(attempt="):
-        shared_attempt(tmp_path, 1, 2)
+        shared_attempt(LocalStore(tmp_path), 1, 2)
     for name, value in {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500",
                         "TORCHELASTIC_RESTART_COUNT": "0"}.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     script = (
         "import sys; from json2vec.rank_files.attempt_folder import shared_attempt as f; "
-        "print(f(sys.argv[1], int(sys.argv[2]), 2), f(sys.argv[1], int(sys.argv[2]), 2), f('other', 0, 2))"
+        "from json2vec.storage.local import LocalStore as S; one, rank = S(sys.argv[1]), int(sys.argv[2]); "
+        "print(f(one, rank, 2), f(one, rank, 2), f(S('other'), 0, 2))"
     )
     import subprocess
     import sys
@@ -283,7 +284,7 @@ def test_ranks_of_one_torchrun_share_an_attempt(tmp_path: Path, monkeypatch: pyt
     assert told[0] == told[1]
     assert len(set(told[0])) == 3  # another call or folder is another attempt
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert shared_attempt(tmp_path, 0, 2) not in told[0]
+    assert shared_attempt(LocalStore(tmp_path), 0, 2) not in told[0]
 
 
 def test_the_manifest_holds_the_snapshot(model: Any, tmp_path: Path) -> None:

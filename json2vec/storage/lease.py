@@ -1,0 +1,135 @@
+"""`Lease`, the lock of an object store: an object that its holder writes again every `RENEW_S` seconds.
+
+Every renewal is written over the holder's own last version and no other. Whoever finds the object unchanged for
+`LEASE_S` seconds of its own clock takes it over; no two clocks are compared. A holder that lost its lease to a pause
+finds out with `Lease.check`, before it publishes anything.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from json2vec.errors import StoreError
+from json2vec.storage.lock import Lock, LockHeld, LockLost
+from json2vec.storage.store import Store
+
+LEASE_S = 60.0
+"""Seconds without a renewal after which a lease counts as abandoned."""
+RENEW_S = 15.0
+"""Seconds from one renewal to the next."""
+POLL_S = 2.0
+"""Seconds from one look at another's lease to the next."""
+
+
+@contextmanager
+def lease(store: Store, name: str, note: Mapping[str, Any], *, wait_s: float) -> Iterator[Lock]:
+    """`Store.lock` for a store whose only means are conditional writes."""
+    held = Lease(store, name, note)
+    held.acquire(wait_s)
+    try:
+        yield held
+    finally:
+        held.release()
+
+
+class Lease:
+    """A lease on one object; a thread renews it while it is held.
+
+    Args:
+        store: where the object lies; it must support ``if_absent`` and ``if_version``.
+        name: path of the object.
+        note: plain values for others to read, such as who holds it.
+    """
+
+    def __init__(self, store: Store, name: str, note: Mapping[str, Any]) -> None:
+        self._store, self._name = store, name
+        self._us = {**note, "token": secrets.token_hex(8)}
+        self._version = ""
+        self._renewals = 0
+        self._lost = ""
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self, wait_s: float) -> None:
+        """Take the lease.
+
+        Args:
+            wait_s: seconds to wait for a holder that is alive.
+
+        Raises:
+            LockHeld: its holder renews it.
+        """
+        deadline = time.monotonic() + wait_s
+        seen, since = "", time.monotonic()
+        while not self._try(seen if time.monotonic() - since >= LEASE_S else None):
+            try:
+                version, value = self._store.stat(self._name).version, json.loads(self._store.read(self._name))
+            except (FileNotFoundError, ValueError):
+                continue
+            if version != seen:
+                # Seen changing: somebody is alive behind it. A lease that was let go is free at once.
+                if value.get("released"):
+                    if self._try(version):
+                        break
+                elif seen and time.monotonic() >= deadline:
+                    raise LockHeld(self._store.uri(self._name), value)
+                seen, since = version, time.monotonic()
+            time.sleep(POLL_S)
+        self._thread = threading.Thread(target=self._renew, name=f"j2v-lease-{self._name}", daemon=True)
+        self._thread.start()
+
+    def _try(self, over: str | None) -> bool:
+        """Write the lease where there is none, or over version ``over``."""
+        try:
+            self._version = self._write(over)
+        except FileExistsError:
+            return False
+        return True
+
+    def _write(self, over: str | None) -> str:
+        # The number makes every renewal another version.
+        data = json.dumps({**self._us, "renewals": self._renewals}).encode()
+        return self._store.write(self._name, data, if_absent=over is None, if_version=over)
+
+    def _renew(self) -> None:
+        renewed = time.monotonic()
+        while not self._stop.wait(RENEW_S):
+            self._renewals += 1
+            try:
+                self._version = self._write(self._version)
+                renewed = time.monotonic()
+            except FileExistsError:
+                self._lost = "another run took it over"
+            except (StoreError, FileNotFoundError) as exc:  # the store may come back before the lease runs out
+                if time.monotonic() - renewed >= LEASE_S - RENEW_S:
+                    self._lost = f"it could not be renewed: {exc}"
+            if self._lost:
+                return
+
+    def check(self) -> None:
+        """Do nothing while the lease is certainly ours.
+
+        Raises:
+            LockLost: somebody else may hold it by now.
+        """
+        if self._lost:
+            raise LockLost(f"{self._store.uri(self._name)}: {self._lost}")
+
+    def release(self) -> None:
+        """Let go, so that the next holder need not wait for the lease to run out."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._lost:
+            return
+        data = json.dumps({**self._us, "released": True, "renewals": self._renewals}).encode()
+        try:
+            self._store.write(self._name, data, if_version=self._version)
+        except (StoreError, FileExistsError, FileNotFoundError):
+            return  # it runs out by itself
