@@ -30,7 +30,7 @@ FLOORS = {
         {"predict"},
     ],
     "j2v_dagster": [
-        {"translator", "checks", "shards", "warehouse", "launchers"},
+        {"compat", "translator", "checks", "shards", "warehouse", "launchers"},
         {"options", "attempts"},
         {"sensors", "scaffold", "steps"},
         {"automation"},
