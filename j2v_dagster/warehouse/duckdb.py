@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from j2v_dagster.warehouse.base import Loaded, SchemaDrift, WarehouseError
+from j2v_dagster.warehouse.refusals import check_name, check_rows, describe_drift
 
 _INCOMING = "j2v_incoming"
 _LOCKS: dict[str, threading.Lock] = {}
@@ -29,9 +30,7 @@ def quote(identifier: str) -> str:
     Raises:
         WarehouseError: an empty identifier or one with a NUL.
     """
-    if not identifier or "\0" in identifier:
-        raise WarehouseError(f"{identifier!r} cannot name a table or column: it is empty or holds a NUL character")
-    return '"' + identifier.replace('"', '""') + '"'
+    return '"' + check_name(identifier).replace('"', '""') + '"'
 
 
 class DuckDBWarehouse:
@@ -80,11 +79,7 @@ class DuckDBWarehouse:
                 )
                 connection.unregister(_INCOMING)
                 found = _count(connection, f"SELECT count(*) FROM {name} WHERE {column} = ?", partition)
-                if found != rows:
-                    raise WarehouseError(
-                        f"table {self.uri(table)}, partition {partition!r}: {found} rows arrived; expected the "
-                        f"manifest's {rows}. Nothing was changed"
-                    )
+                check_rows(f"table {self.uri(table)}, partition {partition!r}", found, rows)
                 connection.execute("COMMIT")
             except duckdb.Error as exc:
                 raise WarehouseError(
@@ -115,23 +110,13 @@ class DuckDBWarehouse:
         return False
 
     def _drift(self, table: str, expected: dict[str, str], found: dict[str, str]) -> str:
-        name = f"{quote(self.schema)}.{quote(table)}"
-        lines, remedies = [], []
-        for column in {**expected, **found}:
-            new, old = expected.get(column), found.get(column)
-            if old is None:
-                lines.append(f"column {column!r} ({new}) is not in the table")
-                remedies.append(f"ALTER TABLE {name} ADD COLUMN {quote(column)} {new};")
-            elif new is None:
-                lines.append(f"the table's column {column!r} ({old}) is not in the mapping")
-                remedies.append(f"ALTER TABLE {name} DROP COLUMN {quote(column)};")
-            elif new != old:
-                lines.append(f"column {column!r} is {old} in the table and {new} in the predictions")
-                remedies.append(f"ALTER TABLE {name} ALTER COLUMN {quote(column)} TYPE {new};")
-        return (
-            f"table {self.uri(table)} does not have the columns to load: {'; '.join(lines)}. Nothing was changed. "
-            f"Remedy: load into another table, correct the mapping, or run: {' '.join(remedies)}"
-        )
+        alter = f"ALTER TABLE {quote(self.schema)}.{quote(table)}"
+        return describe_drift(
+            self.uri(table), expected, found, how="run: {};",
+            add=lambda column, new: f"{alter} ADD COLUMN {quote(column)} {new}",
+            drop=lambda column: f"{alter} DROP COLUMN {quote(column)}",
+            change=lambda column, new: f"{alter} ALTER COLUMN {quote(column)} TYPE {new}",
+        )  # fmt: skip
 
     @contextmanager
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from json2vec.errors import StoreError
 from json2vec.storage.local import LocalStore
+from json2vec.storage.schemes import open_scheme
 from json2vec.storage.store import Store
 
 
@@ -23,8 +23,9 @@ def open_store(root: str | os.PathLike[str] | Store, storage_options: dict[str, 
     """The store that serves ``root``.
 
     Args:
-        root: a local path (relative to the working directory or absolute), a ``file://`` URI or an ``s3://`` URI; a
-            store that is open already is returned as it is.
+        root: a local path (relative to the working directory or absolute), a ``file://`` URI, an ``s3://`` URI or a
+            URI of another scheme that `json2vec.storage.schemes` knows; a store that is open already is returned as it
+            is.
         storage_options: passed to the object store's client; unused for local paths.
 
     Raises:
@@ -38,14 +39,7 @@ def open_store(root: str | os.PathLike[str] | Store, storage_options: dict[str, 
         return LocalStore(unquote(urlsplit(text.replace("#", "%23").replace("?", "%3F")).path))
     if scheme == "":
         return LocalStore(text)
-    if scheme == "s3":
-        from json2vec.storage.s3 import S3Store  # s3fs takes a second to import
-
-        return S3Store(text, storage_options)
-    raise StoreError(
-        f"no store serves {text!r}: the scheme is {scheme!r}; expected a local path, file:// or s3://. "
-        "Remedy: check the spelling of the root"
-    )
+    return open_scheme(scheme, text, storage_options)
 
 
 def fetch(
