@@ -1,21 +1,10 @@
-"""What every warehouse refuses, in the same words: names that are none, a wrong number of rows, other columns."""
+"""What every warehouse refuses, in the same words: a wrong number of rows, and other columns than the table has."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from j2v_dagster.warehouse.base import WarehouseError
-
-
-def check_name(name: str) -> str:
-    """``name`` itself, if it can name a table or a column.
-
-    Raises:
-        WarehouseError: it is empty or holds a NUL character.
-    """
-    if not name or "\0" in name:
-        raise WarehouseError(f"{name!r} cannot name a table or column: it is empty or holds a NUL character")
-    return name
 
 
 def check_rows(where: str, found: int, rows: int) -> None:

@@ -23,9 +23,10 @@ import pyarrow as pa
 
 from j2v_dagster.warehouse.base import Loaded, SchemaDrift, WarehouseError
 from j2v_dagster.warehouse.iceberg.audit_branch import AuditBranch, OutcomeUnknown
-from j2v_dagster.warehouse.iceberg.data_files import DataFiles, plain_name
+from j2v_dagster.warehouse.iceberg.data_files import DataFiles
 from j2v_dagster.warehouse.iceberg.schema import spell_columns, storable, to_iceberg
-from j2v_dagster.warehouse.refusals import check_name, check_rows, describe_drift
+from j2v_dagster.warehouse.names import check_name, plain_name
+from j2v_dagster.warehouse.refusals import check_rows, describe_drift
 from json2vec.errors import missing_extra
 
 if TYPE_CHECKING:
