@@ -215,8 +215,10 @@ class LauncherContract:
         pids += [job.environment(rank)["pid"] for rank in (0, 1)]
         assert self.running(pids) == pids
         assert job.status() == Status("running")
+        began = time.monotonic()
         job.launcher.cancel(job.handle)
         assert self.running(pids) == []
+        assert time.monotonic() - began < self.patience_s, "the ranks ended by themselves"
         assert job.status().state == "cancelled"
         job.launcher.cancel(job.handle)  # once more is no error
         assert job.status().state == "cancelled"
