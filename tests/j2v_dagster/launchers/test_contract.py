@@ -1,8 +1,13 @@
-"""The contract of a launcher finds what is wrong with one, in a project that has nothing of ours but the packages."""
+"""The contract of a launcher passes for the one of docs/launchers.md, a kind of another package, and fails for others.
+
+The others break a promise each. They run in a project of their own, which has nothing of ours but the packages.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +15,13 @@ import documented  # type: ignore[import-not-found]
 import psutil
 import pytest
 
+from j2v_dagster.launchers.contract import MODULE
+
 pytest_plugins = "pytester"
 pytestmark = pytest.mark.slow
 
 CLASS, TESTS = documented.blocks("launchers.md")
+TestProcessLauncher = documented.module("launchers.md", 1, "test_my_launcher").TestProcessLauncher
 BROKEN = [
     ("128 - int(text)", "int(text)", "fail_before", "signals are told as the shell does"),
     ("            self.end(job, alive)\n\n", "            return\n\n", "deaf", "cancel only says so"),
@@ -31,23 +39,34 @@ BROKEN = [
 
 
 @pytest.fixture(autouse=True)
-def _nothing_survives(pytester: pytest.Pytester) -> Iterator[None]:
-    """End what a broken launcher has left: ranks say their process ids, and those of their children."""
-    yield
-    for log in Path(pytester.path).parent.rglob("*.log"):
+def _installed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``my_launcher.py``, as the page has it, where imports find it."""
+    folder: Path = tmp_path_factory.mktemp("packages")
+    (folder / "my_launcher.py").write_text(CLASS)
+    monkeypatch.syspath_prepend(str(folder))
+    sys.modules.pop("my_launcher", None)  # another test's
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> Iterator[pytest.Pytester]:
+    """A project of its own. What a broken launcher leaves running is ended: ranks say their ids and their children's."""
+    yield pytester
+    for log in pytester.path.rglob("*.log"):
         for pid in re.findall(r'^(?:ready |environment \{"pid": )(\d+)', log.read_text(errors="replace"), re.MULTILINE):
-            if psutil.pid_exists(int(pid)):
-                psutil.Process(int(pid)).kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(int(pid))
+                if any(word in " ".join(process.cmdline()) for word in (MODULE, "time.sleep(300)")):
+                    process.kill()
 
 
 @pytest.mark.parametrize(("old", "new", "test"), [one[:3] for one in BROKEN], ids=[one[3] for one in BROKEN])
 def test_a_launcher_that_breaks_a_promise_fails_its_test(
-    pytester: pytest.Pytester, old: str, new: str, test: str
+    project: pytest.Pytester, old: str, new: str, test: str
 ) -> None:
     assert old in CLASS
     tests = TESTS.replace("(LauncherContract):", "(LauncherContract):\n    patience_s = 10.0\n")
-    pytester.makepyfile(my_launcher=CLASS.replace(old, new), test_my_launcher=tests)
-    pytester.syspathinsert()
-    basetemp = f"--basetemp={pytester.path / 'folders'}"
-    outcomes = pytester.runpytest_inprocess("-k", test, "--strict-markers", basetemp).parseoutcomes()
+    project.makepyfile(my_launcher=CLASS.replace(old, new), test_my_launcher=tests)
+    project.syspathinsert()
+    basetemp = f"--basetemp={project.path / 'folders'}"
+    outcomes = project.runpytest_inprocess("-k", test, "--strict-markers", basetemp).parseoutcomes()
     assert outcomes.get("failed", 0) >= 1, outcomes

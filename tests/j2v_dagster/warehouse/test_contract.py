@@ -1,14 +1,20 @@
-"""The contract of a warehouse finds what is wrong with one, in a project that has nothing of ours but the packages."""
+"""The contract of a warehouse passes for the one of docs/warehouses.md, a kind of another package, and fails for others.
+
+The others break a promise each. They run in a project of their own, which has nothing of ours but the packages.
+"""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import documented  # type: ignore[import-not-found]
 import pytest
 
 pytest_plugins = "pytester"
-pytestmark = pytest.mark.slow
 
 CLASS, TESTS = documented.blocks("warehouses.md")
+TestParquetWarehouse = documented.module("warehouses.md", 1, "test_my_warehouse").TestParquetWarehouse
 BROKEN = [
     ("check_rows(where, arrived, rows)", "pass", "another_number_of_rows", "the rows are not counted"),
     ('file.with_suffix(f".{secrets.token_hex(4)}")', "file", "error_in_the_middle", "old rows are overwritten"),
@@ -29,6 +35,16 @@ BROKEN = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _installed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``my_warehouse.py``, as the page has it, where imports find it."""
+    folder: Path = tmp_path_factory.mktemp("packages")
+    (folder / "my_warehouse.py").write_text(CLASS)
+    monkeypatch.syspath_prepend(str(folder))
+    sys.modules.pop("my_warehouse", None)  # another test's
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("old", "new", "test"), [one[:3] for one in BROKEN], ids=[one[3] for one in BROKEN])
 def test_a_warehouse_that_breaks_a_promise_fails_its_test(
     pytester: pytest.Pytester, old: str, new: str, test: str
@@ -41,6 +57,7 @@ def test_a_warehouse_that_breaks_a_promise_fails_its_test(
     assert not outcomes.get("errors")
 
 
+@pytest.mark.slow
 def test_a_project_of_its_own_can_run_the_contract(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(my_warehouse=CLASS, test_my_warehouse=TESTS)
     pytester.syspathinsert()
