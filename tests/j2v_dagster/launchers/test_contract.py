@@ -1,4 +1,4 @@
-"""The contract of a launcher passes for the one of docs/launchers.md, a kind of another package, and fails for others.
+"""The contract of a launcher passes for that of docs/launchers.md, a kind of another package, and fails for others.
 
 The others break a promise each. They run in a project of their own, which has nothing of ours but the packages.
 """
@@ -49,7 +49,7 @@ def _installed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> Iterator[pytest.Pytester]:
-    """A project of its own. What a broken launcher leaves running is ended: ranks say their ids and their children's."""
+    """A project of its own. What a broken launcher leaves running is ended: ranks say their ids and their children."""
     yield pytester
     for log in pytester.path.rglob("*.log"):
         for pid in re.findall(r'^(?:ready |environment \{"pid": )(\d+)', log.read_text(errors="replace"), re.MULTILINE):

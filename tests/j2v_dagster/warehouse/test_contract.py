@@ -1,4 +1,4 @@
-"""The contract of a warehouse passes for the one of docs/warehouses.md, a kind of another package, and fails for others.
+"""The contract of a warehouse passes for that of docs/warehouses.md, a kind of another package, and fails for others.
 
 The others break a promise each. They run in a project of their own, which has nothing of ours but the packages.
 """
