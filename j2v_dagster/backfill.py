@@ -13,7 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.data_version import (
+
+from j2v_dagster.attempts.folder import is_of_run
+from j2v_dagster.automation import may_pass
+from j2v_dagster.checks import build_check_specs
+from j2v_dagster.compat import (
     CODE_VERSION_TAG,
     DATA_VERSION_IS_USER_PROVIDED_TAG,
     DATA_VERSION_TAG,
@@ -24,11 +28,6 @@ from dagster._core.definitions.data_version import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
-from dagster._core.events import DagsterEvent
-
-from j2v_dagster.attempts.folder import is_of_run
-from j2v_dagster.automation import may_pass
-from j2v_dagster.checks import build_check_specs
 from j2v_dagster.steps.freeze import freeze
 from j2v_dagster.steps.load import load
 from j2v_dagster.steps.pipeline import Pipeline
@@ -148,8 +147,8 @@ class _Run:
                 blocking=self.blocking[one.check_name],
             )  # fmt: skip
             # Not `report_runless_asset_event`: storage takes one evaluation a partition without a run, ever. This one
-            # belongs to the run; making the event stores it.
-            DagsterEvent.asset_check_evaluation(self.context.get_step_execution_context(), evaluation)
+            # belongs to the run. `log_event` stores evaluations too; only its annotation leaves them out.
+            self.context.log_event(evaluation)  # pyright: ignore[reportArgumentType]
         bad = [f"{one.check_name}: {one.description}" for one in results
                if not one.passed and self.blocking[str(one.check_name)]]  # fmt: skip
         if bad:

@@ -24,6 +24,7 @@ import yaml
 from j2v_dagster.options import PipelineOptions, unknown_options
 from j2v_dagster.options import options as known_options
 from j2v_dagster.pipeline import pipeline_definitions
+from json2vec.storage.opening import absolute
 
 DEFS_VARIABLE = "J2V_DEFS"
 HOME_VARIABLE = "J2V_HOME"
@@ -98,18 +99,14 @@ def resolve_options(options: Mapping[str, Any], *, home: Path, where: str) -> di
     resolved: dict[str, Any] = _fill(dict(options), where)
     for key in (option.name for option in known_options() if option.unit == "path"):
         if isinstance(resolved.get(key), str):
-            resolved[key] = _absolute(resolved[key], home)
+            resolved[key] = absolute(resolved[key], home, links=False)
     warehouse = resolved.get("warehouse")
     if isinstance(warehouse, str):
-        resolved["warehouse"] = _absolute(warehouse, home)
+        resolved["warehouse"] = absolute(warehouse, home, links=False)
     elif isinstance(warehouse, dict):
         paths = {key: warehouse[key] for key in ("path", "location") if isinstance(warehouse.get(key), str)}
-        resolved["warehouse"] = warehouse | {key: _absolute(path, home) for key, path in paths.items()}
+        resolved["warehouse"] = warehouse | {key: absolute(path, home, links=False) for key, path in paths.items()}
     return resolved
-
-
-def _absolute(path: str, home: Path) -> str:
-    return path if "://" in path else str((home / Path(path).expanduser()).resolve())
 
 
 def _fill(value: Any, where: str) -> Any:

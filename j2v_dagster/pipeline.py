@@ -5,7 +5,6 @@ input_shards[p], model_checkpoint -> prediction_rank_files[p] -> (blocking check
 # No `from __future__ import annotations`: Dagster looks at the annotation of `context` itself.
 
 import inspect
-import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,6 +23,7 @@ from j2v_dagster.steps.pipeline import Pipeline
 from j2v_dagster.translator import load_translator
 from j2v_dagster.warehouse.build import build_warehouse
 from j2v_dagster.warehouse.columns import parse_columns
+from json2vec.storage.opening import absolute
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,9 +87,9 @@ def _build(given: PipelineOptions) -> dg.Definitions:
             storage_options=dict(given.storage_options or {}) or None,
         ),
         partitions_def=partitions_def,
-        checkpoint=_absolute(given.checkpoint),
-        output=_absolute(given.output),
-        scratch=None if given.scratch is None else _absolute(given.scratch),
+        checkpoint=absolute(given.checkpoint),
+        output=absolute(given.output),
+        scratch=None if given.scratch is None else absolute(given.scratch),
         warehouse=build_warehouse(given.warehouse),
         columns=parse_columns(given.columns, partition_column=given.partition_column),
         launcher=build_launcher(given.launcher),
@@ -125,7 +125,3 @@ def _build(given: PipelineOptions) -> dg.Definitions:
         shows=pipeline.shows,
     )
     return dg.Definitions(assets=assets, asset_checks=[build_checks(pipeline)], jobs=[job], sensors=[sensor])
-
-
-def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))

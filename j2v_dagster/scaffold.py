@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from j2v_dagster.options import Option
 from j2v_dagster.options import options as known_options
+from json2vec.storage.opening import relative
 
 EXAMPLES = (
     "# id: inputs.id",
@@ -59,18 +59,18 @@ class PredictionsScaffolder(dg.Scaffolder[ScaffoldParams]):
             raise ValueError(f"pipeline name {name!r}: expected letters, digits and underscores, no digit first")
         home = request.target_path if request.project_root is None else request.project_root
 
-        def relative(path: str) -> str:
-            return path if "://" in path else os.path.relpath(home / path, request.target_path)
+        def near(path: str) -> str:
+            return relative(path, request.target_path, home=home)
 
         params = request.params
         options = {
             "name": name,
-            "inputs": relative(params.inputs),
+            "inputs": near(params.inputs),
             "suffix": params.suffix,
             "partitions": {"kind": "dynamic"},
-            "checkpoint": relative(params.checkpoint),
-            "output": relative(params.output or f"data/predictions/{name}"),
-            "warehouse": relative(params.warehouse),
+            "checkpoint": near(params.checkpoint),
+            "output": near(params.output or f"data/predictions/{name}"),
+            "warehouse": near(params.warehouse),
             "table": params.table or name,
             "columns": {"source_file": "source.file", "source_row": "source.row", "attempt": "manifest.attempt"},
         }

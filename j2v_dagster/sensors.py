@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import dagster as dg
-from dagster._core.definitions.partitions.utils.base import INVALID_PARTITION_SUBSTRINGS
-from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 
+from j2v_dagster.compat import RUN_KEY_TAG, SENSOR_NAME_TAG
 from j2v_dagster.shards.partitions import partition_folder, partition_of
 from j2v_dagster.shards.scanning import Cursor, Found, ScanOptions, scan
 from j2v_dagster.shards.source import Folder, ShardSource
@@ -143,8 +142,12 @@ def key_of(folder: str, template: str, partitions_def: dg.PartitionsDefinition) 
     if key is None:
         return None
     if isinstance(partitions_def, dg.DynamicPartitionsDefinition):
-        # Dagster refuses such keys, and with them every other request of the tick.
-        return None if any(part in key for part in INVALID_PARTITION_SUBSTRINGS) else key
+        # Dagster refuses some texts as keys, and with one of them every other request of the tick.
+        try:
+            dg.StaticPartitionsDefinition([key])
+        except dg.DagsterInvalidDefinitionError:
+            return None
+        return key
     return key if partitions_def.has_partition_key(key) else None
 
 

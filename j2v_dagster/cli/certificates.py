@@ -43,7 +43,7 @@ def row_options(*, required: bool = False) -> Callable[[Callable[..., Any]], Cal
 @click.argument("path")
 @click.option(
     "--output", metavar="FILE",
-    help="Local file to write the certificate to.  [default: PATH/_certificate.json; needed for an object store]",
+    help="Local file to write the certificate to.  [default: _certificate.json in the folder itself]",
 )  # fmt: skip
 @click.option("--proof", metavar="FILE", help="Local file to write the proof of one row to, named by --file and --row.")
 @row_options()
@@ -66,23 +66,26 @@ def certify(path: str, output: str | None, proof: str | None, file: str | None, 
       j2v-dagster certify data/predictions/orders/dt=2026-01-31
       j2v-dagster certify ATTEMPT --proof proof.json --file part-0.parquet --row 17
     """
+    from json2vec.storage.opening import open_store
     from json2vec.verify import certificate as certificates
 
     name = _row_name(file, row, part)
     if (name is None) != (proof is None):
         raise click.UsageError("--proof, --file and --row belong together.")
-    if "://" in path and output is None:
-        raise click.UsageError("A certificate of a folder in an object store needs --output FILE.")
-    attempt = current_attempt(path)
-    certificate, row_proof = certificates.certify(attempt, row=name)
-    target = Path(output or Path(attempt, certificates.CERTIFICATE_NAME))
-    target.write_bytes(certificate.dumps())
+    folder = open_store(current_attempt(path))
+    certificate, row_proof = certificates.certify(folder, row=name)
+    if output is None:
+        target = folder.uri(certificates.CERTIFICATE_NAME)
+        folder.write(certificates.CERTIFICATE_NAME, certificate.dumps())
+    else:
+        target = output
+        Path(target).write_bytes(certificate.dumps())
     lines = [f"{target}: {certificate.rows} rows, root {certificate.root}"]
     if row_proof is not None and proof is not None:
         Path(proof).write_bytes(row_proof.dumps())
         lines.append(f"{proof}: proof of {name}")
     document = {
-        "certificate": str(target),
+        "certificate": target,
         "rows": certificate.rows,
         "root": certificate.root,
         "proof": proof,

@@ -213,18 +213,16 @@ def _files(
     targets: Mapping[str, str],
 ) -> dict[str, str]:
     from j2v_dagster.scaffold import EXAMPLES, pipeline_yaml
-
-    def relative(path: str) -> str:
-        return path if "://" in path else os.path.relpath(Path(path).expanduser().absolute(), root)
+    from json2vec.storage.opening import relative
 
     columns = propose_columns(found.schema, targets)
     options: dict[str, Any] = {
         "name": name,
-        "inputs": "data/shards" if inputs is None else relative(inputs),
+        "inputs": "data/shards" if inputs is None else relative(inputs, root),
         "suffix": found.suffix,
         "folder": found.folder,
         "partitions": dict(found.partitions),
-        "checkpoint": "model.ckpt" if checkpoint is None else relative(checkpoint),
+        "checkpoint": "model.ckpt" if checkpoint is None else relative(checkpoint, root),
         "output": f"data/predictions/{name}",
         "warehouse": "data/warehouse.duckdb",
         "table": name,

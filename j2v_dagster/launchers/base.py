@@ -45,18 +45,43 @@ class LogLine:
 
 
 class Launcher(Protocol):
-    """Starts and ends the ranks of a job."""
+    """Starts and ends the ranks of a job.
+
+    Every rank runs ``python -m json2vec.predict JOB.json`` with its number in ``RANK`` and the number of ranks in
+    ``WORLD_SIZE``. `j2v_dagster.launchers.contract.LauncherContract` has each promise as a test.
+    """
 
     def submit(self, job_path: str, *, ranks: int, log_folder: str) -> str:
-        """Start the ranks; returns at once with a handle, text that another process may use as well."""
+        """Start the ranks; returns at once.
+
+        Args:
+            job_path: local path of the job.
+            ranks: number of processes.
+            log_folder: local folder, made if absent, where each rank's output ends up as ``rank-N.log``: messages name
+                these files, and they are kept with the attempt.
+
+        Returns:
+            A handle: text that another process may use as well.
+
+        Raises:
+            ValueError: fewer than one rank.
+        """
         ...
 
-    def status(self, handle: str) -> Status: ...
+    def status(self, handle: str) -> Status:
+        """How the job fares. As soon as one rank has failed the others are ended, and then the job has failed."""
+        ...
 
     def logs(self, handle: str, *, since: dict[int, int]) -> Iterator[LogLine]:
-        """The complete lines printed after ``since`` (bytes by rank), each rank's in order."""
+        """The complete lines that were printed, each rank's in order; also once the job has ended.
+
+        Args:
+            handle: of the job.
+            since: bytes to skip, by rank: the offset of the last line that was read.
+        """
         ...
 
     def cancel(self, handle: str) -> None:
-        """End every process of the job; none is left when this returns. A job that has ended is no error."""
+        """End every process of the job; none is left when this returns. A job that has ended is no error, and stays as
+        it ended."""
         ...

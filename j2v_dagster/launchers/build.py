@@ -6,22 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from j2v_dagster.launchers.base import Launcher
-from j2v_dagster.launchers.torchrun import TorchrunLauncher
+from json2vec.storage.kinds import Kinds
+
+LAUNCHERS = Kinds("launcher", Launcher, {"torchrun": "j2v_dagster.launchers.torchrun:TorchrunLauncher"})
+"""Every kind of launcher that comes with this package: one line each."""
 
 
 def build_launcher(config: Launcher | str | Mapping[str, Any] | None) -> Launcher:
-    """A launcher from plain values: None or ``"torchrun"``, or a mapping of ``kind`` and the launcher's options.
+    """A launcher from plain values.
+
+    Args:
+        config: None for ``torchrun``; a kind, which is a word of `LAUNCHERS` or ``module:Class``; a mapping of ``kind``
+            and the options of that class; or a launcher, which is returned as it is.
 
     Raises:
-        ValueError: an unknown kind.
-        TypeError: an unknown option.
+        json2vec.storage.kinds.KindError: no such kind, a class that is no launcher, or an option it does not take.
+        ValueError: options that cannot be meant, by the class's own rules.
     """
-    if config is None or config == "torchrun":
-        return TorchrunLauncher()
-    if isinstance(config, Mapping):
-        options = dict(config)
-        if options.pop("kind", None) == "torchrun":
-            return TorchrunLauncher(**options)
-    elif not isinstance(config, str):
-        return config
-    raise ValueError(f"launcher {config!r}: expected 'torchrun', a mapping with kind: torchrun, or a Launcher")
+    if config is None or isinstance(config, str):
+        config = {"kind": "torchrun" if config is None else config}
+    if not isinstance(config, Mapping):
+        return LAUNCHERS.check(config)
+    options = dict(config)
+    return LAUNCHERS.build(options.pop("kind", None), options)

@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 
 from j2v_dagster.launchers.base import LAUNCHER_RANK, LogLine, Status
+from j2v_dagster.launchers.environment import rank_environment
+from j2v_dagster.launchers.log_lines import log_lines
 from j2v_dagster.launchers.processes import descendants, is_running, started_at
 from j2v_dagster.launchers.rank import LOG_FOLDER_VARIABLE
 from j2v_dagster.launchers.supervise import EXIT_FILE, LAUNCHER_LOG
-
-_SCRUBBED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 class TorchrunLauncher:
@@ -71,21 +71,9 @@ class TorchrunLauncher:
         )
 
     def environment(self, ranks: int, log_folder: str) -> dict[str, str]:
-        """The ranks' environment: ours without Dagster Pipes (the ranks must not open it) and without another
-        launcher's ranks, importing what this process can import."""
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("DAGSTER_PIPES_", "TORCHELASTIC_")) and name not in _SCRUBBED
-        }
+        """The ranks' environment: see `rank_environment`."""
         threads = self.threads or max(1, _cpus() // ranks)
-        return {
-            **kept,
-            "OMP_NUM_THREADS": str(threads),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-            LOG_FOLDER_VARIABLE: log_folder,
-        }
+        return {**rank_environment(), "OMP_NUM_THREADS": str(threads), LOG_FOLDER_VARIABLE: log_folder}
 
     def status(self, handle: str) -> Status:
         """How the job fares; works in any process of this machine."""
@@ -114,17 +102,8 @@ class TorchrunLauncher:
         """Complete lines after ``since``; rank `LAUNCHER_RANK` is torchrun itself."""
         job = json.loads(handle)
         for rank in (*range(job["ranks"]), LAUNCHER_RANK):
-            path = Path(job["log_folder"], LAUNCHER_LOG if rank == LAUNCHER_RANK else f"rank-{rank}.log")
-            if not path.exists():
-                continue
-            with open(path, "rb") as file:
-                offset = since.get(rank, 0)
-                file.seek(offset)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    offset += len(line)
-                    yield LogLine(rank, offset, line.decode(errors="replace").rstrip("\r\n"))
+            name = LAUNCHER_LOG if rank == LAUNCHER_RANK else f"rank-{rank}.log"
+            yield from log_lines(Path(job["log_folder"], name), rank, since.get(rank, 0))
 
     def cancel(self, handle: str) -> None:
         """End every process of the job: SIGINT, SIGTERM, SIGKILL, ``grace_s`` seconds apart."""

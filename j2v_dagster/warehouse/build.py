@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from j2v_dagster.warehouse.base import Warehouse
-from j2v_dagster.warehouse.duckdb import DuckDBWarehouse
-from j2v_dagster.warehouse.iceberg.warehouse import IcebergWarehouse
+from json2vec.storage.kinds import Kinds
 
-KINDS: dict[str, Callable[..., Warehouse]] = {"duckdb": DuckDBWarehouse, "iceberg": IcebergWarehouse}
+WAREHOUSES = Kinds(
+    "warehouse",
+    Warehouse,
+    {
+        "duckdb": "j2v_dagster.warehouse.duckdb:DuckDBWarehouse",
+        "iceberg": "j2v_dagster.warehouse.iceberg.warehouse:IcebergWarehouse",
+    },
+)
+"""Every kind of warehouse that comes with this package: one line each."""
 
 
 def build_warehouse(config: Warehouse | str | os.PathLike[str] | Mapping[str, Any]) -> Warehouse:
-    """A warehouse from plain values: the path of a DuckDB file, or a mapping of ``kind`` and the warehouse's options.
+    """A warehouse from plain values.
+
+    Args:
+        config: the path of a DuckDB file; or a mapping of ``kind`` (a word of `WAREHOUSES`, or ``module:Class``) and
+            the options of that class; or a warehouse, which is returned as it is.
 
     Raises:
-        ValueError: an unknown kind, or options that cannot be meant.
-        TypeError: an unknown option.
+        json2vec.storage.kinds.KindError: no such kind, a class that is no warehouse, or an option it does not take.
+        ValueError: options that cannot be meant, by the class's own rules.
     """
     if isinstance(config, (str, os.PathLike)):
-        return DuckDBWarehouse(config)
+        config = {"kind": "duckdb", "path": config}
     if not isinstance(config, Mapping):
-        return config
+        return WAREHOUSES.check(config)
     options = dict(config)
-    kind = options.pop("kind", None)
-    if kind in KINDS:
-        return KINDS[kind](**options)
-    kinds = ", ".join(f"kind: {one}" for one in KINDS)
-    # The options stay out of the message: they may hold a catalog's credentials.
-    raise ValueError(f"warehouse of kind {kind!r}: expected a DuckDB path, or a mapping with one of {kinds}")
+    return WAREHOUSES.build(options.pop("kind", None), options)

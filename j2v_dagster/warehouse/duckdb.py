@@ -17,6 +17,8 @@ import duckdb
 import pyarrow as pa
 
 from j2v_dagster.warehouse.base import Loaded, SchemaDrift, WarehouseError
+from j2v_dagster.warehouse.names import check_name
+from j2v_dagster.warehouse.refusals import check_rows, describe_drift
 
 _INCOMING = "j2v_incoming"
 _LOCKS: dict[str, threading.Lock] = {}
@@ -29,9 +31,7 @@ def quote(identifier: str) -> str:
     Raises:
         WarehouseError: an empty identifier or one with a NUL.
     """
-    if not identifier or "\0" in identifier:
-        raise WarehouseError(f"{identifier!r} cannot name a table or column: it is empty or holds a NUL character")
-    return '"' + identifier.replace('"', '""') + '"'
+    return '"' + check_name(identifier).replace('"', '""') + '"'
 
 
 class DuckDBWarehouse:
@@ -69,10 +69,13 @@ class DuckDBWarehouse:
         column = quote(partition_column)
         with self._connect() as connection:
             try:
+                schema = storable(schema)
+                expected = {**_types(connection, schema), partition_column: "VARCHAR"}
                 connection.execute("BEGIN")
-                created = self._prepare(connection, table, schema, partition_column)
+                created = self._prepare(connection, table, expected)
                 replaced = _count(connection, f"DELETE FROM {name} WHERE {column} = ?", partition)
-                connection.register(_INCOMING, pa.RecordBatchReader.from_batches(schema, batches))
+                stream = (batch if batch.schema == schema else batch.cast(schema) for batch in batches)
+                connection.register(_INCOMING, pa.RecordBatchReader.from_batches(schema, stream))
                 _count(
                     connection,
                     f"INSERT INTO {name} BY NAME SELECT *, ?::VARCHAR AS {column} FROM {_INCOMING}",
@@ -80,11 +83,7 @@ class DuckDBWarehouse:
                 )
                 connection.unregister(_INCOMING)
                 found = _count(connection, f"SELECT count(*) FROM {name} WHERE {column} = ?", partition)
-                if found != rows:
-                    raise WarehouseError(
-                        f"table {self.uri(table)}, partition {partition!r}: {found} rows arrived; expected the "
-                        f"manifest's {rows}. Nothing was changed"
-                    )
+                check_rows(f"table {self.uri(table)}, partition {partition!r}", found, rows)
                 connection.execute("COMMIT")
             except duckdb.Error as exc:
                 raise WarehouseError(
@@ -93,12 +92,9 @@ class DuckDBWarehouse:
             # Leaving the connection without COMMIT rolls back.
             return Loaded(rows=found, replaced=replaced, created=created)
 
-    def _prepare(
-        self, connection: duckdb.DuckDBPyConnection, table: str, schema: pa.Schema, partition_column: str
-    ) -> bool:
+    def _prepare(self, connection: duckdb.DuckDBPyConnection, table: str, expected: dict[str, str]) -> bool:
         """Make the table, or compare its columns with those to load; whether it was made."""
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(self.schema)}")
-        expected = {**_types(connection, schema), partition_column: "VARCHAR"}
         found = dict(
             connection.execute(
                 "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
@@ -115,23 +111,13 @@ class DuckDBWarehouse:
         return False
 
     def _drift(self, table: str, expected: dict[str, str], found: dict[str, str]) -> str:
-        name = f"{quote(self.schema)}.{quote(table)}"
-        lines, remedies = [], []
-        for column in {**expected, **found}:
-            new, old = expected.get(column), found.get(column)
-            if old is None:
-                lines.append(f"column {column!r} ({new}) is not in the table")
-                remedies.append(f"ALTER TABLE {name} ADD COLUMN {quote(column)} {new};")
-            elif new is None:
-                lines.append(f"the table's column {column!r} ({old}) is not in the mapping")
-                remedies.append(f"ALTER TABLE {name} DROP COLUMN {quote(column)};")
-            elif new != old:
-                lines.append(f"column {column!r} is {old} in the table and {new} in the predictions")
-                remedies.append(f"ALTER TABLE {name} ALTER COLUMN {quote(column)} TYPE {new};")
-        return (
-            f"table {self.uri(table)} does not have the columns to load: {'; '.join(lines)}. Nothing was changed. "
-            f"Remedy: load into another table, correct the mapping, or run: {' '.join(remedies)}"
-        )
+        alter = f"ALTER TABLE {quote(self.schema)}.{quote(table)}"
+        return describe_drift(
+            self.uri(table), expected, found, how="run: {};",
+            add=lambda column, new: f"{alter} ADD COLUMN {quote(column)} {new}",
+            drop=lambda column: f"{alter} DROP COLUMN {quote(column)}",
+            change=lambda column, new: f"{alter} ALTER COLUMN {quote(column)} TYPE {new}",
+        )  # fmt: skip
 
     @contextmanager
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -174,9 +160,55 @@ def _count(connection: duckdb.DuckDBPyConnection, statement: str, partition: str
 
 
 def _types(connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> dict[str, str]:
-    """The DuckDB type of each column of ``schema``, as DuckDB itself spells it."""
-    connection.register(_INCOMING, schema.empty_table())
-    try:
-        return {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {_INCOMING}").fetchall()}
-    finally:
-        connection.unregister(_INCOMING)
+    """The DuckDB type of each column of ``schema``, as DuckDB itself spells it.
+
+    Raises:
+        WarehouseError: a type that DuckDB has not; names the column.
+    """
+    kinds = {}
+    for field in schema:
+        try:
+            connection.register(_INCOMING, pa.schema([field]).empty_table())
+            kinds[field.name] = connection.execute(f"DESCRIBE SELECT * FROM {_INCOMING}").fetchall()[0][1]
+        except duckdb.NotImplementedException as exc:
+            raise WarehouseError(
+                f"column {field.name!r} is {field.type}, which DuckDB does not have: {exc}. Nothing was changed. "
+                "Remedy: leave the column out, or cast it in the shards"
+            ) from exc
+        finally:
+            connection.unregister(_INCOMING)
+    return kinds
+
+
+def storable(schema: pa.Schema) -> pa.Schema:
+    """``schema`` in types that DuckDB has; every value of the old type has the same meaning in the new one.
+
+    Raises:
+        WarehouseError: a type whose values would lose something; names the column.
+    """
+    return pa.schema([field.with_type(_storable(field.type, field.name)) for field in schema])
+
+
+def _storable(kind: pa.DataType, where: str) -> pa.DataType:
+    def inner(field: pa.Field, name: str) -> pa.Field:
+        return field.with_type(_storable(field.type, f"{where}.{name}"))
+
+    # Types that hold others keep their fields, so that a type without anything to replace stays equal to itself.
+    if pa.types.is_struct(kind):
+        return pa.struct([inner(child, child.name) for child in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(inner(kind.key_field, "key"), inner(kind.item_field, "value"), keys_sorted=kind.keys_sorted)
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(inner(kind.value_field, "element"), kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.list_(inner(kind.value_field, "element"))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(inner(kind.value_field, "element"))
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_duration(kind) and kind.unit == "ns":
+        raise WarehouseError(
+            f"column {where!r} is {kind}, of which DuckDB would keep microseconds only. Nothing was changed. Remedy: "
+            "leave the column out, or cast it in the shards"
+        )
+    return kind

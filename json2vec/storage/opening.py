@@ -7,32 +7,21 @@ addresses as texts (make one absolute, write one relative to a file) does it wit
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from json2vec.errors import StoreError
 from json2vec.storage.local import LocalStore
+from json2vec.storage.schemes import open_scheme
 from json2vec.storage.store import Store
 
 Options = dict[str, Any] | None
 
 
-def _open_local(address: str, options: Options) -> Store:
+def _open_local(address: str) -> Store:
     if _is_uri(address):
         address = unquote(urlsplit(address.replace("#", "%23").replace("?", "%3F")).path)
     return LocalStore(address)
-
-
-def _open_s3(address: str, options: Options) -> Store:
-    from json2vec.storage.s3 import S3Store  # s3fs takes a second to import
-
-    return S3Store(address, options)
-
-
-SCHEMES: dict[str, Callable[[str, Options], Store]] = {"file": _open_local, "s3": _open_s3}
-"""What opens an address of each `scheme`."""
 
 
 def open_store(root: str | os.PathLike[str] | Store, storage_options: Options = None) -> Store:
@@ -41,8 +30,9 @@ def open_store(root: str | os.PathLike[str] | Store, storage_options: Options = 
     Public functions call this once, at their beginning; what they call takes the `Store`.
 
     Args:
-        root: a local path (relative to the working directory or absolute), a ``file://`` URI or an ``s3://`` URI; a
-            store that is open already is returned as it is.
+        root: a local path (relative to the working directory or absolute), a ``file://`` URI, an ``s3://`` URI or a
+            URI of another scheme that `json2vec.storage.schemes` knows; a store that is open already is returned as it
+            is.
         storage_options: passed to the object store's client; unused for local paths.
 
     Raises:
@@ -52,12 +42,7 @@ def open_store(root: str | os.PathLike[str] | Store, storage_options: Options = 
         return root
     address = os.fspath(root)
     kind = scheme(address)
-    if kind not in SCHEMES:
-        raise StoreError(
-            f"no store serves {address!r}: the scheme is {kind!r}; expected a local path, file:// or s3://. "
-            "Remedy: check the spelling of the root"
-        )
-    return SCHEMES[kind](address, storage_options)
+    return _open_local(address) if kind == "file" else open_scheme(kind, address, storage_options)
 
 
 def fetch(
@@ -80,19 +65,22 @@ def fetch(
     return open_store(parent, storage_options).local_copy(name, folder)
 
 
-def absolute(address: str | os.PathLike[str], home: str | os.PathLike[str] | None = None) -> str:
+def absolute(
+    address: str | os.PathLike[str], home: str | os.PathLike[str] | None = None, *, links: bool = True
+) -> str:
     """``address`` made absolute: ``shards`` below ``/data`` is ``/data/shards``, ``s3://bucket/shards`` stays.
-
-    Links are not resolved, so that an address goes on naming what the user named.
 
     Args:
         address: a local path, ``~`` for the user's home allowed, or a URI.
         home: folder that a relative path is relative to; None takes the working directory.
+        links: False follows links, so that two names of one folder are the same address. By default an address goes
+            on naming what the user named.
     """
     text = os.fspath(address)
     if _is_uri(text):
         return text
-    return os.path.abspath(os.path.join(home if home is not None else "", os.path.expanduser(text)))
+    path = os.path.abspath(os.path.join(home if home is not None else "", os.path.expanduser(text)))
+    return path if links else os.path.realpath(path)
 
 
 def relative(

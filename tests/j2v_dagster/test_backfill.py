@@ -180,10 +180,10 @@ def test_one_bad_partition_fails_alone(case: Case) -> None:
 
 
 def test_an_unforeseen_error_of_one_commit_spares_the_others(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    def commit(attempt: Any, job: Any) -> Any:
-        if "dt=d2" in str(attempt.path):
+    def commit(prepared: Any) -> Any:
+        if "dt=d2" in str(prepared.attempt.path):
             raise ValueError("nobody thought of this")
-        return whole(attempt, job)
+        return whole(prepared)
 
     whole = predict_many.commit
     monkeypatch.setattr(predict_many, "commit", commit)

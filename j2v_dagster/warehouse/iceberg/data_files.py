@@ -7,14 +7,13 @@ structs into empty ones. Its writer of Parquet files is.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Iterator
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from j2v_dagster.warehouse.base import WarehouseError
+from j2v_dagster.warehouse.names import plain_name
 
 if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression
@@ -142,12 +141,6 @@ def remove_abandoned(table: Table, snapshot: Snapshot, *, data: bool) -> None:
                 paths.append(entry.data_file.file_path)
     for path in paths:
         remove(table, path)
-
-
-def plain_name(name: str) -> str:
-    """A folder's name for a table or partition, whatever it is called: one that is not plain gets a digest."""
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:80]
-    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:12]}"
 
 
 def remove(table: Table, path: str) -> None:

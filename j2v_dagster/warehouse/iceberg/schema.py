@@ -1,4 +1,4 @@
-"""Arrow types as Iceberg tables hold them, and the comparison of a table's columns with those to load.
+"""Arrow types as Iceberg tables hold them, and how they are spelled where columns are compared.
 
 Iceberg has no unsigned integers, one time unit and one time zone. What fits is widened and loses nothing; what does
 not fit is refused by name before anything is written.
@@ -6,7 +6,7 @@ not fit is refused by name before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -122,27 +122,3 @@ def _spell_field(field: NestedField) -> str:
 def spell_columns(fields: tuple[NestedField, ...]) -> dict[str, str]:
     """The type of each column, by name."""
     return {field.name: _spell_field(field) for field in fields}
-
-
-def describe_drift(where: str, expected: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """What differs, and what to do about it.
-
-    Args:
-        where: the table's address. expected: types to load, by column. found: types of the table, by column.
-    """
-    lines, remedies = [], []
-    for column in {**expected, **found}:
-        new, old = expected.get(column), found.get(column)
-        if old is None:
-            lines.append(f"column {column!r} ({new}) is not in the table")
-            remedies.append(f"add column {column!r}")
-        elif new is None:
-            lines.append(f"the table's column {column!r} ({old}) is not in the mapping")
-            remedies.append(f"delete column {column!r}")
-        elif new != old:
-            lines.append(f"column {column!r} is {old} in the table and {new} in the predictions")
-            remedies.append(f"give column {column!r} another name in the mapping")
-    return (
-        f"table {where} does not have the columns to load: {'; '.join(lines)}. Nothing was changed. Remedy: load into "
-        f"another table, correct the mapping, or {'; '.join(remedies)} (in Python: table.update_schema())"
-    )

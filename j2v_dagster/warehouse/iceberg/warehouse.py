@@ -23,8 +23,10 @@ import pyarrow as pa
 
 from j2v_dagster.warehouse.base import Loaded, SchemaDrift, WarehouseError
 from j2v_dagster.warehouse.iceberg.audit_branch import AuditBranch, OutcomeUnknown
-from j2v_dagster.warehouse.iceberg.data_files import DataFiles, plain_name
-from j2v_dagster.warehouse.iceberg.schema import describe_drift, spell_columns, storable, to_iceberg
+from j2v_dagster.warehouse.iceberg.data_files import DataFiles
+from j2v_dagster.warehouse.iceberg.schema import spell_columns, storable, to_iceberg
+from j2v_dagster.warehouse.names import check_name, plain_name
+from j2v_dagster.warehouse.refusals import check_rows, describe_drift
 from json2vec.errors import missing_extra
 from json2vec.storage.opening import absolute
 
@@ -103,9 +105,8 @@ class IcebergWarehouse:
         note: Mapping[str, str] | None = None,
     ) -> Loaded:
         """See `j2v_dagster.warehouse.base.Warehouse.replace_partition`."""
-        for name in (table, partition_column):
-            if not name or "\0" in name:
-                raise WarehouseError(f"{name!r} cannot name a table or column: it is empty or holds a NUL character")
+        check_name(table)
+        check_name(partition_column)
         where = f"table {self.uri(table)}, partition {partition!r}"
         columns = storable(schema).append(pa.field(partition_column, pa.string()))
         try:
@@ -118,10 +119,7 @@ class IcebergWarehouse:
                 )
                 try:
                     files = new.write(batches)
-                    if (found := sum(one.record_count for one in files)) != rows:
-                        raise WarehouseError(
-                            f"{where}: {found} rows arrived; expected the manifest's {rows}. Nothing was changed"
-                        )
+                    check_rows(where, sum(one.record_count for one in files), rows)
                     replaced = self._publish(branch, files, rows=rows, note=note or {})
                 except OutcomeUnknown:
                     raise
@@ -200,7 +198,9 @@ class IcebergWarehouse:
                 opened, created = catalog.load_table(identifier), False
         expected, found = spell_columns(numbered.columns), spell_columns(opened.schema().columns)
         if found != expected:
-            raise SchemaDrift(describe_drift(self.uri(table), expected, found))
+            raise SchemaDrift(
+                describe_drift(self.uri(table), expected, found, how="{} (in Python: table.update_schema())")
+            )
         spec = opened.spec()
         source = opened.schema().find_field(partition_column).field_id
         if [(one.source_id, str(one.transform)) for one in spec.fields] != [(source, "identity")]:

@@ -152,7 +152,6 @@ WRONG = [
     "certify predictions --row 1",
     f"certify predictions {ROW}",
     "certify predictions --proof proven.json",
-    "certify s3://bucket/predictions",
     "check-certificate",
     "check-certificate certificate.json",
     "check-certificate certificate.json predictions --proof proof.json",

@@ -18,45 +18,12 @@ import pytest
 
 from j2v_dagster.attempts.folder import Attempt
 from j2v_dagster.launchers.base import LogLine, Status
+from j2v_dagster.launchers.contract import MODULE, LauncherContract
 from j2v_dagster.launchers.processes import descendants
 from j2v_dagster.launchers.supervise import failed_ranks
 from j2v_dagster.launchers.torchrun import TorchrunLauncher
 from j2v_dagster.steps.watch import Launch, RanksFailed, run_ranks
 from json2vec.storage.local import LocalStore
-
-PROGRAM = """
-import json, os, signal, subprocess, sys, time
-job = json.load(open(sys.argv[1]))
-rank = int(os.environ["RANK"])
-what = job["what"][rank]
-print(json.dumps({"j2v": "progress", "rank": rank, "rows": 0, "of": 10, "rows_per_s": 0.0}), flush=True)
-print("hello from", rank, "of", os.environ["WORLD_SIZE"], flush=True)
-print("pipes", "DAGSTER_PIPES_CONTEXT" in os.environ, "threads", os.environ["OMP_NUM_THREADS"], flush=True)
-if what == "stubborn":
-    # Deaf to polite signals, with a child in a session of its own.
-    signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
-    print("ready", child.pid, flush=True)
-    time.sleep(300)
-if what == "killed":
-    os.kill(os.getpid(), signal.SIGKILL)
-if what == "raises":
-    with open(os.path.join(os.path.dirname(sys.argv[1]), f"rank-{rank}.error.json"), "w") as file:
-        json.dump({"rank": rank, "error": "ValueError", "message": "bad shard x.parquet", "traceback": ""}, file)
-    raise SystemExit(3)
-if what == "hangs":
-    while True:  # a reporting thread may outlive the work
-        print(json.dumps({"j2v": "progress", "rank": rank, "rows": 4, "of": 10, "rows_per_s": 0.0}), flush=True)
-        time.sleep(0.2)
-if what == "two jobs":
-    folder = os.path.dirname(sys.argv[1])
-    for done in (1, 2):
-        print(json.dumps({"j2v": "progress", "rank": rank, "rows": 5 * done, "of": 10, "done": done}), flush=True)
-        while done == 1 and not os.path.exists(os.path.join(folder, "first-is-over")):
-            time.sleep(0.05)
-if what == "slow":
-    time.sleep(300)
-"""
 
 pytestmark = pytest.mark.slow
 
@@ -65,11 +32,13 @@ def attempt_in(name: str, folder: Path) -> Attempt:
     return Attempt(name, folder, LocalStore(folder))
 
 
-@pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Attempt]:
-    (tmp_path / "fake_rank.py").write_text(PROGRAM)
-    monkeypatch.syspath_prepend(str(tmp_path))
+class TestTorchrunLauncher(LauncherContract):
+    def config(self, module: str) -> dict[str, Any]:
+        return {"kind": "torchrun", "module": module, "grace_s": 0.5}
 
+
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[..., Attempt]:
     def make(*what: str) -> Attempt:
         attempt = attempt_in("a1", tmp_path / "attempt")
         attempt.path.mkdir()
@@ -80,7 +49,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Attemp
 
 
 def launcher(grace_s: float = 0.5) -> TorchrunLauncher:
-    return TorchrunLauncher(module="fake_rank", grace_s=grace_s)
+    return TorchrunLauncher(module=MODULE, grace_s=grace_s)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> object:
@@ -104,22 +73,6 @@ def start_stubborn(one: TorchrunLauncher, attempt: Attempt) -> tuple[str, list[i
     pids = [pid, *(process.pid for process in descendants(pid))]
     assert len(pids) == 6
     return handle, pids
-
-
-def test_ranks_run_to_their_end(job: Callable[..., Attempt], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAGSTER_PIPES_CONTEXT", "secret")
-    monkeypatch.setenv("RANK", "7")
-    attempt, one = job("ends", "ends"), launcher()
-    handle = one.submit(str(attempt.job_path), ranks=2, log_folder=str(attempt.log_folder))
-    wait_for(lambda: one.status(handle).state != "running")
-    assert one.status(handle).state == "succeeded"
-    assert TorchrunLauncher().status(handle).state == "succeeded"  # the handle is plain data
-    lines = list(one.logs(handle, since={}))
-    assert [line.text for line in lines if line.rank == 1][1] == "hello from 1 of 2"
-    assert {line.text.split()[1] for line in lines if line.text.startswith("pipes")} == {"False"}
-    last = {line.rank: line.offset for line in lines}
-    assert list(one.logs(handle, since=last)) == []
-    one.cancel(handle)  # a job that has ended is no error
 
 
 def test_cancel_ends_stubborn_ranks_and_their_children(job: Callable[..., Attempt]) -> None:
@@ -147,7 +100,7 @@ def test_the_sudden_death_of_the_submitter_ends_everything(job: Callable[..., At
     code = (
         "import sys, time\nsys.path[:0] = sys.argv[3].split(':')\n"
         "from j2v_dagster.launchers.torchrun import TorchrunLauncher\n"
-        "one = TorchrunLauncher(module='fake_rank', grace_s=0.5)\n"
+        f"one = TorchrunLauncher(module={MODULE!r}, grace_s=0.5)\n"
         "print(one.submit(sys.argv[1], ranks=2, log_folder=sys.argv[2]), flush=True)\ntime.sleep(300)"
     )
     parent = subprocess.Popen(
@@ -215,13 +168,13 @@ def test_a_hung_rank_is_ended_and_named(job: Callable[..., Attempt]) -> None:
     before = set(psutil.pids())
     with pytest.raises(RanksFailed, match=r"rank 1 made no progress for 15 s \(rows 4 of 10\)"):
         run(attempt, timeout=15.0)
-    left = [p for pid in set(psutil.pids()) - before if (p := _fake_rank(pid))]
+    left = [p for pid in set(psutil.pids()) - before if (p := _contract_rank(pid))]
     assert left == []
 
 
-def _fake_rank(pid: int) -> int | None:
+def _contract_rank(pid: int) -> int | None:
     try:
-        return pid if "fake_rank" in psutil.Process(pid).cmdline() else None
+        return pid if MODULE in psutil.Process(pid).cmdline() else None
     except psutil.Error:
         return None
 

@@ -1,0 +1,61 @@
+"""What every warehouse refuses, in the same words: a wrong number of rows, and other columns than the table has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from j2v_dagster.warehouse.base import WarehouseError
+
+
+def check_rows(where: str, found: int, rows: int) -> None:
+    """Compare the number of rows that arrived with the manifest's, before anything becomes visible.
+
+    Args:
+        where: begins the message: ``table URI, partition KEY``.
+        found: rows that arrived.
+        rows: rows that the manifest promises.
+
+    Raises:
+        WarehouseError: they differ.
+    """
+    if found != rows:
+        raise WarehouseError(f"{where}: {found} rows arrived; expected the manifest's {rows}. Nothing was changed")
+
+
+def describe_drift(
+    where: str,
+    expected: Mapping[str, str],
+    found: Mapping[str, str],
+    *,
+    add: Callable[[str, str], str] = lambda column, new: f"add column {column!r}",
+    drop: Callable[[str], str] = lambda column: f"delete column {column!r}",
+    change: Callable[[str, str], str] = lambda column, new: f"give column {column!r} another name in the mapping",
+    how: str = "{}",
+) -> str:
+    """The message of a `SchemaDrift`: every column that differs, and what to do about it.
+
+    Args:
+        where: the table's address.
+        expected: the type to load, by column, as the warehouse spells types.
+        found: the type that the table has, by column.
+        add: the remedy for a column that the table lacks, of its name and its type.
+        drop: the remedy for a column that is only in the table, of its name.
+        change: the remedy for a column of another type, of its name and the new type.
+        how: is put around the remedies, which take the place of ``{}``.
+    """
+    lines, remedies = [], []
+    for column in {**expected, **found}:
+        new, old = expected.get(column), found.get(column)
+        if old is None:
+            lines.append(f"column {column!r} ({new}) is not in the table")
+            remedies.append(add(column, str(new)))
+        elif new is None:
+            lines.append(f"the table's column {column!r} ({old}) is not in the mapping")
+            remedies.append(drop(column))
+        elif new != old:
+            lines.append(f"column {column!r} is {old} in the table and {new} in the predictions")
+            remedies.append(change(column, new))
+    return (
+        f"table {where} does not have the columns to load: {'; '.join(lines)}. Nothing was changed. Remedy: load into "
+        f"another table, correct the mapping, or {how.replace('{}', '; '.join(remedies), 1)}"
+    )
