@@ -135,11 +135,11 @@ def test_an_attempt_that_is_over_is_named_while_the_ranks_go_on(job: Callable[..
     launch = Launch(first.path, (first, attempt_in("a2", first.path.parent / "second")))
     heard: list[str] = []
 
-    def over(attempt: Attempt) -> None:
+    def on_done(attempt: Attempt) -> None:
         heard.append(attempt.name)
         (first.path / "first-is-over").touch()
 
-    run_ranks(launcher(), launch, ranks=2, rank_timeout_s=60, log=logging.Logger("test"), over=over)
+    run_ranks(launcher(), launch, ranks=2, rank_timeout_s=60, log=logging.Logger("test"), on_done=on_done)
     assert heard in (["a1"], ["a1", "a2"])
 
 
@@ -220,9 +220,10 @@ def test_time_that_a_commit_takes_is_not_a_rank_that_hangs(tmp_path: Path) -> No
 
     named: list[str] = []
 
-    def over(attempt: Attempt) -> None:
+    def on_done(attempt: Attempt) -> None:
         named.append(attempt.name)
         time.sleep(2.5)
 
-    run_ranks(Talkative(), Launch(tmp_path, attempts), ranks=1, rank_timeout_s=2, log=logging.Logger("test"), over=over)
+    log = logging.Logger("test")
+    run_ranks(Talkative(), Launch(tmp_path, attempts), ranks=1, rank_timeout_s=2, log=log, on_done=on_done)
     assert named == ["a0"]
