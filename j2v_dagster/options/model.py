@@ -66,8 +66,8 @@ class PipelineOptions(SharedSettings):
     warehouse: Annotated[
         SkipValidation[Warehouse | str | Mapping[str, Any]],
         about(
-            "Where the table lies: the path of a DuckDB file, or a mapping with kind (duckdb, iceberg) and its options "
-            "(docs/warehouses.md).",
+            "Where the table lies: the path of a DuckDB file, or a mapping with kind (a known one, or module:Class of "
+            "another package) and its options (docs/warehouses.md).",
             example={"kind": "iceberg", "path": "data/iceberg"},
         ),
     ]
@@ -177,8 +177,8 @@ class PipelineOptions(SharedSettings):
     launcher: Annotated[
         SkipValidation[Launcher | str | Mapping[str, Any] | None],
         about(
-            "What starts the ranks: torchrun (the default), or a mapping with kind and its options, such as grace_s "
-            "(seconds between SIGINT, SIGTERM and SIGKILL).",
+            "What starts the ranks: torchrun (the default), or a mapping with kind (a known one, or module:Class of "
+            "another package) and its options (docs/launchers.md).",
             example={"kind": "torchrun", "grace_s": 5},
         ),
     ] = None
