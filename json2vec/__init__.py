@@ -123,13 +123,13 @@ def _warn_of_namesake() -> None:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        found = version("json2vec")
+        installed = version("json2vec")
     except PackageNotFoundError:
         return
     warnings.warn(
-        f"PyPI json2vec {found} is installed beside json2vec-dagster; both provide the package `json2vec`, and this is "
-        f"json2vec-dagster's, in {__path__[0]}. Remedy: use two environments, or pip uninstall json2vec and install "
-        "json2vec-dagster again",
+        f"PyPI json2vec {installed} is installed beside json2vec-dagster; both provide the package `json2vec`, "
+        f"and this is json2vec-dagster's, in {__path__[0]}. Remedy: use two environments, or pip uninstall json2vec "
+        "and install json2vec-dagster again",
         UserWarning,
         stacklevel=3,
     )

@@ -80,7 +80,7 @@ class Batch:
     def nbytes(self) -> int:
         """Bytes of the states and contents."""
         fields = self.fields.values()
-        return sum(tensor.nbytes for one in fields for tensor in (one.state, *one.content.values()))
+        return sum(tensor.nbytes for leaf in fields for tensor in (leaf.state, *leaf.content.values()))
 
     def to(self, device: torch.device | str, non_blocking: bool | None = None) -> Batch:
         """The batch with its tensors on ``device``; Arrow rows stay in host memory.
@@ -103,6 +103,6 @@ class Batch:
         return replace(part, size=min(stop, self.size) - start, rows=None)
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-        return replace(self, fields={address: one.map(function) for address, one in self.fields.items()})
+        return replace(self, fields={address: leaf.map(function) for address, leaf in self.fields.items()})
 
 

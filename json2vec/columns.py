@@ -99,16 +99,16 @@ def child(rows: pa.RecordBatch, array: pa.Array | None, key: str, address: Addre
     if array is None:
         index = rows.schema.get_field_index(key)
         return rows.column(index) if index >= 0 else pa.nulls(rows.num_rows)
-    kind = array.type
-    if pa.types.is_struct(kind):
+    arrow_type = array.type
+    if pa.types.is_struct(arrow_type):
         # struct_field keeps the parent's nulls; StructArray.field() would drop them.
-        return pc.struct_field(array, [key]) if kind.get_field_index(key) >= 0 else pa.nulls(len(array))
-    if pa.types.is_map(kind):
-        return pc.map_lookup(array, pa.scalar(key, kind.key_type), "first")
+        return pc.struct_field(array, [key]) if arrow_type.get_field_index(key) >= 0 else pa.nulls(len(array))
+    if pa.types.is_map(arrow_type):
+        return pc.map_lookup(array, pa.scalar(key, arrow_type.key_type), "first")
     if array.null_count == len(array):
         return pa.nulls(len(array))
     raise EncodeError(
-        f"{address}: expected an object with key {key!r}, found a column of type {kind}. "
+        f"{address}: expected an object with key {key!r}, found a column of type {arrow_type}. "
         "Remedy: correct the leaf's query, or the data",
         item=int(np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))[0]),
     )
@@ -118,12 +118,15 @@ def _items(
     array: pa.Array, slots: np.ndarray, length: int, overflow: Overflow, address: Address
 ) -> tuple[pa.Array, np.ndarray]:
     """One level down: the items that fit, and their slots."""
-    kind = array.type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+    arrow_type = array.type
+    if not (
+        pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type)
+    ):
         if array.null_count == len(array):
             return pa.nulls(0), slots[:0]
         raise EncodeError(
-            f"{address}: expected a list, found a column of type {kind}. Remedy: correct the leaf's query, or the data",
+            f"{address}: expected a list, found a column of type {arrow_type}. "
+            "Remedy: correct the leaf's query, or the data",
             item=int(np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))[0]),
         )
     # flatten() leaves out the values that a null list may own, and respects slices; so lengths of nulls count as 0.
@@ -180,10 +183,10 @@ def _mask_outside_prediction(address: Address, row: int) -> EncodeError:
     )
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+def _is_text(arrow_type: pa.DataType) -> bool:
+    if pa.types.is_dictionary(arrow_type):
+        arrow_type = arrow_type.value_type
+    return pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type) or pa.types.is_string_view(arrow_type)
 
 
 def resolve_rows(
@@ -200,7 +203,7 @@ def resolve_rows(
     for row, record in enumerate(rows):
         if search is None:
             assert query.steps is not None
-            found = _walk(record, query.steps, lengths, overflows, address, row, row)
+            pairs = _walk(record, query.steps, lengths, overflows, address, row, row)
         else:
             try:
                 result = search([record])
@@ -210,8 +213,8 @@ def resolve_rows(
                 result = result[0] if isinstance(result, list) and result else None
             elif isinstance(result, list) and len(result) == 1:
                 result = result[0]  # the projection over the record itself
-            found = _spread(result, lengths, overflows, address, row, row)
-        for slot, value in found:
+            pairs = _spread(result, lengths, overflows, address, row, row)
+        for slot, value in pairs:
             if value is None or (isinstance(value, float) and value != value):
                 state[slot] = Tokens.null
             elif isinstance(value, str) and value == MASK_LITERAL:
@@ -227,8 +230,8 @@ def resolve_rows(
 
 def as_arrow(values: list[Any]) -> pa.Array | list[Any]:
     """An Arrow array where one type holds all values as they are, else the list itself."""
-    kinds = {type(value) for value in values}
-    if len(kinds) > 1 and not kinds <= {int, float}:
+    types = {type(value) for value in values}
+    if len(types) > 1 and not types <= {int, float}:
         return values
     try:
         return pa.array(values)
@@ -240,10 +243,10 @@ def _walk(value: Any, steps: Sequence[str | None], lengths: Sequence[int], overf
           address: Address, slot: int, row: int) -> list[tuple[int, Any]]:  # fmt: skip
     for index, step in enumerate(steps):
         if step is EACH:
-            found = []
+            pairs = []
             for inner, item in _spread(value, lengths[:1], overflows, address, slot, row, leaf=False):
-                found += _walk(item, steps[index + 1 :], lengths[1:], overflows[1:], address, inner, row)
-            return found
+                pairs += _walk(item, steps[index + 1 :], lengths[1:], overflows[1:], address, inner, row)
+            return pairs
         if value is None:
             # Nothing here: a missing list has no items; a missing object has a null where the leaf should be.
             return [] if EACH in steps[index:] else [(slot, None)]
@@ -281,7 +284,7 @@ def _spread(value: Any, lengths: Sequence[int], overflows: Sequence[Overflow], a
         value = value[extra:] if overflows[0] is Overflow.tail else value[:length]
     if not leaf:
         return [(slot * length + index, item) for index, item in enumerate(value)]
-    found = []
+    pairs = []
     for index, item in enumerate(value):
-        found += _spread(item, lengths[1:], overflows[1:], address, slot * length + index, row)
-    return found
+        pairs += _spread(item, lengths[1:], overflows[1:], address, slot * length + index, row)
+    return pairs

@@ -68,9 +68,9 @@ class Preprocessor:
             ProcessorError: the function has no such parameter, or needs one that is not given.
         """
         bound = replace(self, kwargs={**self.kwargs, **kwargs})
-        known = _parameters(self.function)
-        if known is not None:
-            check_keywords(bound.kwargs, known - {"strata"}, f"preprocessor {self.name!r}")
+        accepted = _parameters(self.function)
+        if accepted is not None:
+            check_keywords(bound.kwargs, accepted - {"strata"}, f"preprocessor {self.name!r}")
             try:
                 inspect.signature(self.function).bind(None, **bound.call_kwargs(Strata.predict))
             except ValueError:  # a builtin without signature
@@ -84,26 +84,26 @@ class Preprocessor:
 
     def call_kwargs(self, strata: Strata | str) -> dict[str, Any]:
         """The keyword arguments of a call: ``kwargs``, and ``strata`` where the function takes it."""
-        known = _parameters(self.function)
-        takes = known is None or "strata" in known
+        accepted = _parameters(self.function)
+        takes = accepted is None or "strata" in accepted
         return {**self.kwargs, "strata": Strata(strata)} if takes else self.kwargs
 
     def __reduce__(self) -> Any:
         # A decorated function is found under its name as a Preprocessor, so that it cannot be pickled by itself.
         module, name = getattr(self.function, "__module__", None), self.name
-        found: Any = sys.modules.get(module or "")
+        registered: Any = sys.modules.get(module or "")
         for part in name.split("."):
-            found = getattr(found, part, None)
-        if isinstance(found, Preprocessor) and found.function is self.function:
+            registered = getattr(registered, part, None)
+        if isinstance(registered, Preprocessor) and registered.function is self.function:
             return _reload, (module, name, self.schema, self.kwargs)
         return Preprocessor, (self.function, self.yields, self.columnar, self.schema, self.kwargs)
 
 
 def _reload(module: str, name: str, schema: pa.Schema | None, kwargs: dict[str, Any]) -> Preprocessor:
-    found: Any = importlib.import_module(module)
+    registered: Any = importlib.import_module(module)
     for part in name.split("."):
-        found = getattr(found, part)
-    return replace(found, schema=schema, kwargs=kwargs)
+        registered = getattr(registered, part)
+    return replace(registered, schema=schema, kwargs=kwargs)
 
 
 @dataclass(frozen=True)
@@ -160,15 +160,15 @@ def preprocess(
         raise ProcessorError(f"preprocess(yields=, columnar=): a columnar one says so by its column {ROW_COLUMN!r}")
 
     def register(function: Callable[..., Any]) -> Preprocessor:
-        made = Preprocessor(function, yields, columnar, schema)
+        preprocessor = Preprocessor(function, yields, columnar, schema)
         name = function.__name__
         old = PREPROCESSORS.get(name)
-        if old is not None and (old.function.__module__, old.name) != (function.__module__, made.name):
+        if old is not None and (old.function.__module__, old.name) != (function.__module__, preprocessor.name):
             raise ProcessorError(
                 f"preprocessor name {name!r} is taken by {old.function.__module__}.{old.name}. Remedy: rename one"
             )
-        PREPROCESSORS[name] = made
-        return made
+        PREPROCESSORS[name] = preprocessor
+        return preprocessor
 
     return register if function is None else register(function)
 
@@ -190,59 +190,59 @@ PostprocessorLike: TypeAlias = "Postprocessor | Callable[..., Any] | None"
 """What people may pass as ``postprocessor=``; see `as_postprocessor`."""
 
 
-def as_preprocessor(given: PreprocessorLike, **kwargs: Any) -> Preprocessor | None:
+def as_preprocessor(preprocessor: PreprocessorLike, **kwargs: Any) -> Preprocessor | None:
     """What a user may pass as ``preprocessor=``: a registered name, a `Preprocessor`, any callable dict -> dict, None.
 
     Raises:
         ProcessorError: an unregistered name, nothing callable, or keywords that the function does not take.
     """
-    if given is None:
+    if preprocessor is None:
         check_keywords(kwargs, set(), "no preprocessor is given, and")
         return None
-    if isinstance(given, str):
-        if given not in PREPROCESSORS:
+    if isinstance(preprocessor, str):
+        if preprocessor not in PREPROCESSORS:
             raise ProcessorError(
-                f"no preprocessor {given!r} is registered{_suggestion(given, PREPROCESSORS)}; registered: "
-                f"{sorted(PREPROCESSORS)}. Remedy: decorate it with @preprocess and import its module first"
+                f"no preprocessor {preprocessor!r} is registered{_suggestion(preprocessor, PREPROCESSORS)}; "
+                f"registered: {sorted(PREPROCESSORS)}. Remedy: decorate it with @preprocess and import its module first"
             )
-        given = PREPROCESSORS[given]
-    if not callable(given):
-        raise ProcessorError(f"preprocessor must be a name or a callable; got {given!r}")
-    return (given if isinstance(given, Preprocessor) else Preprocessor(given)).bind(**kwargs)
+        preprocessor = PREPROCESSORS[preprocessor]
+    if not callable(preprocessor):
+        raise ProcessorError(f"preprocessor must be a name or a callable; got {preprocessor!r}")
+    return (preprocessor if isinstance(preprocessor, Preprocessor) else Preprocessor(preprocessor)).bind(**kwargs)
 
 
-def as_postprocessor(given: PostprocessorLike) -> Postprocessor | None:
+def as_postprocessor(postprocessor: PostprocessorLike) -> Postprocessor | None:
     """What a user may pass as ``postprocessor=``: a `Postprocessor`, any callable of (context, predictions), None."""
-    if given is None or isinstance(given, Postprocessor):
-        return given
-    if not callable(given):
-        raise ProcessorError(f"postprocessor must be a callable of (context, predictions); got {given!r}")
-    return Postprocessor(given)
+    if postprocessor is None or isinstance(postprocessor, Postprocessor):
+        return postprocessor
+    if not callable(postprocessor):
+        raise ProcessorError(f"postprocessor must be a callable of (context, predictions); got {postprocessor!r}")
+    return Postprocessor(postprocessor)
 
 
-def preprocessor_mismatch(trained: str | None, made: Preprocessor | None, who: str) -> str | None:
-    """What to say where ``made`` is not the preprocessor of fingerprint ``trained``; None where it is."""
-    mine = None if made is None else made.fingerprint
-    if trained is None or trained == mine:
+def preprocessor_mismatch(trained: str | None, preprocessor: Preprocessor | None, who: str) -> str | None:
+    """What to say where ``preprocessor`` is not the preprocessor of fingerprint ``trained``; None where it is."""
+    fingerprint = None if preprocessor is None else preprocessor.fingerprint
+    if trained is None or trained == fingerprint:
         return None
     return (
         f"the model was trained with a preprocessor of fingerprint {trained[:12]}, and {who} has "
-        f"{'none' if mine is None else mine[:12]}: its predictions may mean nothing. "
+        f"{'none' if fingerprint is None else fingerprint[:12]}: its predictions may mean nothing. "
         "Remedy: pass the preprocessor of the training"
     )
 
 
-def check_keywords(given: Iterable[str], known: Iterable[str], what: str) -> None:
+def check_keywords(names: Iterable[str], accepted: Iterable[str], subject: str) -> None:
     """Raise `ProcessorError`, with the nearest known name, if a given keyword is not known."""
-    known = set(known)
-    for name in given:
-        if name not in known:
-            takes = f"it takes {sorted(known)}" if known else "it takes none"
-            raise ProcessorError(f"{what}: unknown keyword {name!r}{_suggestion(name, known)}; {takes}")
+    accepted = set(accepted)
+    for name in names:
+        if name not in accepted:
+            takes = f"it takes {sorted(accepted)}" if accepted else "it takes none"
+            raise ProcessorError(f"{subject}: unknown keyword {name!r}{_suggestion(name, accepted)}; {takes}")
 
 
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
+def _suggestion(name: str, candidates: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(candidates), 1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
@@ -318,15 +318,15 @@ def apply_postprocessor(
         ProcessorError: it raised, or returned no mapping.
         AlignmentError: a column that has not N values; names address and key, expected and given length.
     """
-    made = as_postprocessor(post)
-    if made is None:
+    postprocessor = as_postprocessor(post)
+    if postprocessor is None:
         result: Any = predictions
     else:
         try:
-            result = made(context, predictions)
+            result = postprocessor(context, predictions)
         except Exception as exc:
-            raise ProcessorError(f"postprocessor {made.name!r} raised {type(exc).__name__}: {exc}") from exc
-    who = f"postprocessor {made.name!r}" if made else "predictions"
+            raise ProcessorError(f"postprocessor {postprocessor.name!r} raised {type(exc).__name__}: {exc}") from exc
+    who = f"postprocessor {postprocessor.name!r}" if postprocessor else "predictions"
     columns = _columns(predictions if result is None else result, who)
     for address, value in columns.items():
         _check_aligned(value, (str(address),), n_rows, who)
@@ -357,10 +357,10 @@ def _check_aligned(value: Any, path: tuple[str, ...], n_rows: int, who: str) -> 
             f"{who}, {where}: expected a list with one value for each of the {n_rows} rows; got "
             f"{type(value).__name__}. Remedy: return one value a row"
         )
-    given = len(value)
-    if given != n_rows:
+    length = len(value)
+    if length != n_rows:
         raise AlignmentError(
-            f"{who}, {where}: expected {n_rows} values, one for each row; got {given}. Remedy: return one value for "
+            f"{who}, {where}: expected {n_rows} values, one for each row; got {length}. Remedy: return one value for "
             "each entry of context['metadata'], None where there is nothing to say"
         )
 
@@ -382,27 +382,27 @@ def resolve(name: str, trusted_modules: Iterable[str] = ()) -> Any:
             f"Remedy: add {module!r} to trusted_modules if you trust its code"
         )
     try:
-        found: Any = importlib.import_module(module)
+        resolved: Any = importlib.import_module(module)
         for part in attribute.split("."):
-            found = getattr(found, part)
+            resolved = getattr(resolved, part)
     except (ImportError, AttributeError) as exc:
         raise ProcessorError(f"processor {name!r} cannot be imported: {exc}") from exc
-    return found
+    return resolved
 
 
 def preprocessor_of(
-    given: PreprocessorLike, name: str | None, trusted_modules: Iterable[str] = ()
+    preprocessor: PreprocessorLike, name: str | None, trusted_modules: Iterable[str] = ()
 ) -> Preprocessor | None:
     """The preprocessor that was given; failing that, the one of that name, if there is a name.
 
     Raises:
         ProcessorError: the name cannot be resolved (see `resolve`), or names no preprocessor.
     """
-    return as_preprocessor(resolve(name, trusted_modules) if given is None and name else given)
+    return as_preprocessor(resolve(name, trusted_modules) if preprocessor is None and name else preprocessor)
 
 
 def postprocessor_of(
-    given: PostprocessorLike, name: str | None, trusted_modules: Iterable[str] = ()
+    postprocessor: PostprocessorLike, name: str | None, trusted_modules: Iterable[str] = ()
 ) -> Postprocessor | None:
     """The same of a postprocessor."""
-    return as_postprocessor(resolve(name, trusted_modules) if given is None and name else given)
+    return as_postprocessor(resolve(name, trusted_modules) if postprocessor is None and name else postprocessor)

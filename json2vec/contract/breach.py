@@ -99,31 +99,32 @@ class Limits:
         """
         if values is None or isinstance(values, Limits):
             return values or Limits()
-        made: dict[str, Any] = {}
-        known = [one.name for one in fields(Limits)]
+        options: dict[str, Any] = {}
+        names = [limit.name for limit in fields(Limits)]
         for name, value in values.items():
-            if name not in known:
-                near = difflib.get_close_matches(str(name), known, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"expected some of {known}"
+            if name not in names:
+                near = difflib.get_close_matches(str(name), names, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"expected some of {names}"
                 raise SchemaError(f"contract limits: no limit {name!r}; {hint}")
-            made[name] = _names(value) if name == "ignore" else _pair(name, value)
-        return Limits(**made)
+            options[name] = _names(value) if name == "ignore" else _pair(name, value)
+        return Limits(**options)
 
     def tolerates(self, breach: Breach) -> bool:
         """Whether ``ignore`` names the breach's column, one above it, or all of its leaves."""
-        column = any(breach.where == one or breach.where.startswith((f"{one}.", f"{one}[")) for one in self.ignore)
+        where = breach.where
+        column = any(where == ignored or where.startswith((f"{ignored}.", f"{ignored}[")) for ignored in self.ignore)
         return column or (bool(breach.addresses) and set(breach.addresses) <= set(self.ignore))
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(name, str) for name in value):
         raise SchemaError(f"contract limits: ignore must be a list of columns or addresses; got {value!r}")
     return tuple(value)
 
 
 def _pair(name: str, value: Any) -> Pair:
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
-    numbers = len(pair) == 2 and all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in pair)
+    numbers = len(pair) == 2 and all(isinstance(rate, (int, float)) and not isinstance(rate, bool) for rate in pair)
     most = float("inf") if name == "psi" else 1.0
     if not numbers or not 0 <= pair[0] <= pair[1] <= most:
         raise SchemaError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +61,9 @@ class Outcome:
         if self.profile is None:
             return NO_PROFILE
         lines = [breach.text() for breach in self.of("error", "warning")]
-        if rest := self.of("info"):
-            lines.append("without effect: " + "; ".join(f"{one.where}: {one.kind} ({one.found})" for one in rest[:20]))
+        if harmless := self.of("info"):
+            named = (f"{breach.where}: {breach.kind} ({breach.found})" for breach in harmless[:20])
+            lines.append("without effect: " + "; ".join(named))
         return "\n".join(lines) or "nothing differs"
 
     def summary(self) -> str:
@@ -114,8 +115,7 @@ def check_contract(
     breaches = check_schema(found, profile, schema, suffix=suffix, rows=rows)
     if sample is not None:
         breaches += check_rates(sample, profile, schema, limits)
-    tolerated = [replace(one, severity="info") if limits.tolerates(one) else one for one in breaches]
-    return sorted(tolerated, key=lambda one: SEVERITIES.index(one.severity))
+    return _worst_first(_tolerated(breaches, limits))
 
 
 def check_shards(
@@ -161,9 +161,17 @@ def check_shards(
     breaches = check_contract(
         snapshot.schema, profile, schema, suffix=suffix, rows=snapshot.rows, sample=sampled.profile, limits=limits
     )
-    unreadable = [replace(one, severity="info") if limits.tolerates(one) else one for one in sampled.breaches]
-    breaches = sorted([*unreadable, *breaches], key=lambda one: SEVERITIES.index(one.severity))
-    return Outcome(profile, sampled.profile, tuple(sampled.illustrate(one) for one in breaches))
+    breaches = _worst_first([*_tolerated(sampled.breaches, limits), *breaches])
+    return Outcome(profile, sampled.profile, tuple(sampled.illustrate(breach) for breach in breaches))
+
+
+def _tolerated(breaches: Iterable[Breach], limits: Limits) -> list[Breach]:
+    """The breaches, with those that ``limits`` ignores made ``info``."""
+    return [replace(breach, severity="info") if limits.tolerates(breach) else breach for breach in breaches]
+
+
+def _worst_first(breaches: Iterable[Breach]) -> list[Breach]:
+    return sorted(breaches, key=lambda breach: SEVERITIES.index(breach.severity))
 
 
 class Sample:
@@ -186,13 +194,13 @@ class Sample:
     @property
     def breaches(self) -> list[Breach]:
         """Values that their fields cannot encode, and an error of the preprocessor."""
-        found = [self._unencodable(address, errors) for address, errors in self._errors.items()]
+        breaches = [self._unencodable(address, errors) for address, errors in self._errors.items()]
         if self._preprocessor is not None:
-            found.append(
+            breaches.append(
                 Breach("preprocessor", "error", "(the record)", "rows that the preprocessor takes",
                        str(self._preprocessor), "write the rows as in training, or correct the preprocessor")
             )  # fmt: skip
-        return found
+        return breaches
 
     def read(self, snapshot: Snapshot, source: Any, rows: int, preprocessor: Preprocessor | None) -> None:
         """Read about so many rows; see `check_shards` for what it raises."""
@@ -289,11 +297,11 @@ class Sample:
                 return []
             chosen = np.flatnonzero(vocabulary.lookup(values) >= vocabulary.capacity)
         else:
-            known = self._reference.leaves[address].numbers
-            if known is None or measure is None or _nested(values):
+            trained = self._reference.leaves[address].numbers
+            if trained is None or measure is None or _nested(values):
                 return []
             numbers = measure(column, leaf)
-            chosen = np.argsort(-np.maximum(known.min - numbers, numbers - known.max), kind="stable")
+            chosen = np.argsort(-np.maximum(trained.min - numbers, numbers - trained.max), kind="stable")
         owners = column.rows()
         picked = [(int(owners[i]), values[int(i)]) for i in chosen[:3]]
         return [(row, f"{value.as_py() if isinstance(value, pa.Scalar) else value!r:.80}") for row, value in picked]

@@ -48,19 +48,19 @@ UNITS: tuple[tuple[str, float, float], ...] = (
 """What is taken for what: name, factor, offset."""
 
 
-def bounds(count: int, of: int) -> tuple[float, float]:
-    """Wilson's bounds of a rate of which ``count`` in ``of`` were seen."""
-    if not of:
+def bounds(count: int, observations: int) -> tuple[float, float]:
+    """Wilson's bounds, a lower and an upper one, of a rate of which ``count`` in ``observations`` were seen."""
+    if not observations:
         return 0.0, 1.0
-    p, z2 = count / of, _Z * _Z
-    middle = (p + z2 / (2 * of)) / (1 + z2 / of)
-    reach = _Z * math.sqrt(p * (1 - p) / of + z2 / (4 * of * of)) / (1 + z2 / of)
+    n, p, z2 = observations, count / observations, _Z * _Z
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    reach = _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def excess(found: float, of: int, expected: float, limits: Pair) -> Severity | None:
+def excess(rate: float, observations: int, expected: float, limits: Pair) -> Severity | None:
     """How bad a rate is: None where chance, or the limits, allow it."""
-    low, _ = bounds(round(found * of), of)
+    low, _ = bounds(round(rate * observations), observations)
     if low > expected + limits[1]:
         return "error"
     return "warning" if low > expected + limits[0] else None
@@ -73,12 +73,12 @@ def check_rates(sample: Profile, profile: Profile, schema: Schema, limits: Limit
     """
     breaches: list[Breach] = []
     for address, leaf in schema.inputs.items():
-        expected, found = profile.leaves.get(address), sample.leaves.get(address)
-        if expected is None or found is None or expected.type != leaf.type:
+        expected, sampled = profile.leaves.get(address), sample.leaves.get(address)
+        if expected is None or sampled is None or expected.type != leaf.type:
             continue
         query = schema.query(address)
         where = query.text if query.steps is None else path_text(query.steps)
-        breaches += _leaf(_Leaf(where, str(address), sample.rows, profile.preprocessed, limits), expected, found)
+        breaches += _leaf(_Leaf(where, str(address), sample.rows, profile.preprocessed, limits), expected, sampled)
     for address, lengths in sample.arrays.items():
         if address in schema.arrays and address in profile.arrays:
             breaches += _array(_list_path(schema, address), address, profile.arrays[address], lengths, limits)
@@ -106,55 +106,55 @@ class _Leaf:
         return Breach(kind, severity, self.where, f"{expected}{self._made}", found, remedy, addresses=(self.address,))
 
 
-def _leaf(at: _Leaf, expected: LeafProfile, found: LeafProfile) -> Iterator[Breach]:
-    yield from _nulls(at, expected, found)
+def _leaf(at: _Leaf, expected: LeafProfile, sampled: LeafProfile) -> Iterator[Breach]:
+    yield from _nulls(at, expected, sampled)
     once = expected.apart.constant > 0  # in a folder of the training all values were the same, too
-    if expected.labels and found.labels:
-        yield from _labels(at, expected.labels, found.labels, once)
-    if expected.numbers and expected.numbers.count and found.numbers:
-        yield from _numbers(at, expected.numbers, found.numbers, once)
+    if expected.labels and sampled.labels:
+        yield from _labels(at, expected.labels, sampled.labels, once)
+    if expected.numbers and expected.numbers.count and sampled.numbers:
+        yield from _numbers(at, expected.numbers, sampled.numbers, once)
 
 
-def _nulls(at: _Leaf, expected: LeafProfile, found: LeafProfile) -> Iterator[Breach]:
-    if not found.occupied or not expected.occupied:
+def _nulls(at: _Leaf, expected: LeafProfile, sampled: LeafProfile) -> Iterator[Breach]:
+    if not sampled.occupied or not expected.occupied:
         return
-    of = min(found.occupied, at.rows)
-    was, now, most = expected.null_rate, found.null_rate, max(expected.null_rate, expected.apart.null_rate)
-    severity = excess(now, of, most, at.limits.null_rate)
+    observations = min(sampled.occupied, at.rows)
+    was, now, most = expected.null_rate, sampled.null_rate, max(expected.null_rate, expected.apart.null_rate)
+    severity = excess(now, observations, most, at.limits.null_rate)
     if severity is not None:
         folder = f", {most:.1%} in one folder" if most > was else ""
         yield at.breach(
             "null_rate", severity, f"{was:.1%} nulls{folder}",
-            f"{now:.1%} nulls ({found.null} of {found.occupied} values sampled)",
+            f"{now:.1%} nulls ({sampled.null} of {sampled.occupied} values sampled)",
             f"find out why {at.where} has no value here; if that is how it is now, train again",
         )  # fmt: skip
-    elif bounds(round(now * of), of)[1] < was - at.limits.null_rate[1]:
+    elif bounds(round(now * observations), observations)[1] < was - at.limits.null_rate[1]:
         yield at.breach(
             "fewer_nulls", "warning", f"{was:.1%} nulls",
-            f"{now:.1%} nulls ({found.null} of {found.occupied} values sampled)",
+            f"{now:.1%} nulls ({sampled.null} of {sampled.occupied} values sampled)",
             "make sure that no placeholder (0, -1, 'n/a') stands where nothing is known",
         )  # fmt: skip
 
 
-def _labels(at: _Leaf, expected: Labels, found: Labels, once: bool) -> Iterator[Breach]:
-    of = min(found.count, at.rows)
-    was, now = expected.expected_unknown_rate, found.unknown_rate
-    severity = excess(now, of, was, at.limits.unknown_rate)
+def _labels(at: _Leaf, expected: Labels, sampled: Labels, once: bool) -> Iterator[Breach]:
+    observations = min(sampled.count, at.rows)
+    was, now = expected.expected_unknown_rate, sampled.unknown_rate
+    severity = excess(now, observations, was, at.limits.unknown_rate)
     if severity is not None:
-        strange = ", ".join(f"{label!r:.80} ({count}x)" for label, count in found.strange[:3])
+        strange = ", ".join(f"{label!r:.80} ({count}x)" for label, count in sampled.strange[:3])
         usual = [f"{label!r:.80}" for label, _ in expected.top[:3]] + ["..."] * (expected.distinct > 3)
         yield at.breach(
             "unknown_rate", severity,
             f"{was:.1%} labels that the model does not know; it knows {', '.join(usual) or 'none'}",
-            f"{now:.1%} unknown labels ({found.unknown} of {found.count} sampled): {strange}"
-            f"{_spelling(expected, found)}",
+            f"{now:.1%} unknown labels ({sampled.unknown} of {sampled.count} sampled): {strange}"
+            f"{_spelling(expected, sampled)}",
             f"write the labels of {at.where} as before; if they are new on purpose, train again",
         )  # fmt: skip
-    known = found.distinct + len(found.strange)
-    if known == 1 and of >= _ENOUGH and expected.top and expected.count and not once:
+    different = sampled.distinct + len(sampled.strange)
+    if different == 1 and observations >= _ENOUGH and expected.top and expected.count and not once:
         share = max(count for _, count in expected.top) / expected.count
-        if share**of < SURE:
-            label, _ = max((*found.top, *found.strange), key=lambda pair: pair[1])
+        if share**observations < SURE:
+            label, _ = max((*sampled.top, *sampled.strange), key=lambda pair: pair[1])
             yield _constant(at, f"{expected.distinct} different labels", f"{label!r:.80}")
 
 
@@ -165,11 +165,11 @@ def _constant(at: _Leaf, expected: str, value: str) -> Breach:
     )  # fmt: skip
 
 
-def _spelling(expected: Labels, found: Labels) -> str:
+def _spelling(expected: Labels, sampled: Labels) -> str:
     """Whether unknown labels are known ones in another spelling."""
-    known = {_bare(label): label for label, _ in reversed(expected.top)}
-    for label, _ in found.strange:
-        twin = known.get(_bare(label))
+    by_bare_text = {_bare(label): label for label, _ in reversed(expected.top)}
+    for label, _ in sampled.strange:
+        twin = by_bare_text.get(_bare(label))
         if twin is None:
             continue
         if isinstance(label, str) != isinstance(twin, str):
@@ -184,11 +184,11 @@ def _bare(label: Label) -> str:
     return " ".join(text.split()).casefold().removesuffix(".0")
 
 
-def _numbers(at: _Leaf, expected: Numbers, found: Numbers, once: bool) -> Iterator[Breach]:
-    count = found.count + found.infinite
-    of = min(count, at.rows)
-    middle, usual = _range(found), _range(expected)
-    changed = _unit(expected, found) if min(found.count, at.rows) >= _ENOUGH else None
+def _numbers(at: _Leaf, expected: Numbers, sampled: Numbers, once: bool) -> Iterator[Breach]:
+    count = sampled.count + sampled.infinite
+    observations = min(count, at.rows)
+    middle, usual = _range(sampled), _range(expected)
+    changed = _unit(expected, sampled) if min(sampled.count, at.rows) >= _ENOUGH else None
     if changed is not None:
         unit, severity = changed
         yield at.breach(
@@ -197,20 +197,21 @@ def _numbers(at: _Leaf, expected: Numbers, found: Numbers, once: bool) -> Iterat
         )  # fmt: skip
         return
     severity: Severity | None = None
-    if excess(found.far / count, of, 0.0, at.limits.outside_rate) == "error":
+    if excess(sampled.far / count, observations, 0.0, at.limits.outside_rate) == "error":
         severity = "error"
-    elif excess((found.outside + found.infinite) / count, of, 0.0, at.limits.outside_rate) is not None:
+    elif excess((sampled.outside + sampled.infinite) / count, observations, 0.0, at.limits.outside_rate) is not None:
         severity = "warning"
     if severity is not None:
         yield at.breach(
             "outside_rate", severity, usual,
-            f"{middle}; {(found.outside + found.infinite) / count:.1%} of the values lie far outside that range",
+            f"{middle}; {(sampled.outside + sampled.infinite) / count:.1%} of the values lie far outside that range",
             f"look for another unit or a placeholder in {at.where}; if that is how it is now, train again",
         )  # fmt: skip
-    if found.min == found.max and of >= _ENOUGH and not found.infinite and expected.std > 0 and not once:
+    same = sampled.min == sampled.max and not sampled.infinite
+    if same and observations >= _ENOUGH and expected.std > 0 and not once:
         share = max(expected.bins) / max(1, sum(expected.bins))
-        if share**of < SURE:
-            yield _constant(at, usual, f"{found.min:.6g}")
+        if share**observations < SURE:
+            yield _constant(at, usual, f"{sampled.min:.6g}")
 
 
 def _range(numbers: Numbers) -> str:
@@ -219,7 +220,7 @@ def _range(numbers: Numbers) -> str:
     return f"median {numbers.median:.6g}, {numbers.min:.6g} to {numbers.max:.6g}"
 
 
-def _unit(expected: Numbers, found: Numbers) -> tuple[str, Severity] | None:
+def _unit(expected: Numbers, sampled: Numbers) -> tuple[str, Severity] | None:
     """The unit that the values seem to be in now (all quantiles are those of the training in that unit), and how sure
     that is. Values that drift may happen to fit a factor near 1: days since the first of the month grow by a half.
 
@@ -231,11 +232,11 @@ def _unit(expected: Numbers, found: Numbers) -> tuple[str, Severity] | None:
         return None
 
     def miss(factor: float, offset: float) -> float:
-        pairs = zip(expected.quantiles, found.quantiles, strict=True)
+        pairs = zip(expected.quantiles, sampled.quantiles, strict=True)
         return max(abs(now - (factor * was + offset)) for was, now in pairs) / (abs(factor) * spread)
 
     def mirrored() -> float:
-        pairs = zip(reversed(expected.quantiles), found.quantiles, strict=True)
+        pairs = zip(reversed(expected.quantiles), sampled.quantiles, strict=True)
         return max(abs(now + was) for was, now in pairs) / spread
 
     misses = [(mirrored() if factor < 0 else miss(factor, offset), name, factor) for name, factor, offset in UNITS]
@@ -248,22 +249,22 @@ def _unit(expected: Numbers, found: Numbers) -> tuple[str, Severity] | None:
     return (name, "warning") if moved > 0.5 and not 0.5 < factor < 2.0 else None
 
 
-def _array(where: str, address: str, expected: Lengths, found: Lengths, limits: Limits) -> Iterator[Breach]:
+def _array(where: str, address: str, expected: Lengths, sampled: Lengths, limits: Limits) -> Iterator[Breach]:
     empty, overflow = (
         max(expected.empty_rate, expected.most_empty), max(expected.overflow_rate, expected.most_overflow)
     )  # fmt: skip
-    for kind, was, now, pair, what, remedy in (
-        ("empty_rate", empty, found.empty_rate, limits.empty_rate, "empty or missing lists",
+    for kind, was, now, pair, wording, remedy in (
+        ("empty_rate", empty, sampled.empty_rate, limits.empty_rate, "empty or missing lists",
          f"find out why {where} is empty here"),
-        ("overflow_rate", overflow, found.overflow_rate, limits.overflow_rate,
+        ("overflow_rate", overflow, sampled.overflow_rate, limits.overflow_rate,
          f"lists longer than the model reads (the longest had {expected.longest} items)",
          f"items of {where} beyond max_length are cut off; train again with a larger one if they matter"),
     ):  # fmt: skip
-        severity = excess(now, found.lists, was, pair)
+        severity = excess(now, sampled.lists, was, pair)
         if severity is not None:
-            of = found.empty if kind == "empty_rate" else found.overflow
+            counted = sampled.empty if kind == "empty_rate" else sampled.overflow
             yield Breach(
-                kind, severity, where, f"{was:.1%} {what}",
-                f"{now:.1%} ({of} of {found.lists} lists sampled; the longest has {found.longest} items)", remedy,
-                addresses=(address,),
+                kind, severity, where, f"{was:.1%} {wording}",
+                f"{now:.1%} ({counted} of {sampled.lists} lists sampled; the longest has {sampled.longest} items)",
+                remedy, addresses=(address,),
             )  # fmt: skip

@@ -35,29 +35,31 @@ def path_text(path: Path) -> str:
     return "".join(keys).removeprefix(".")
 
 
-def check_schema(found: pa.Schema, profile: Profile, schema: Schema, *, suffix: str, rows: int) -> list[Breach]:
+def check_schema(new_schema: pa.Schema, profile: Profile, schema: Schema, *, suffix: str, rows: int) -> list[Breach]:
     """Compare schemas; reads no row.
 
     Args:
-        found: schema of the new shards.
+        new_schema: schema of the new shards.
         profile: of the training.
         schema: of the model; only columns that it reads in prediction count, with a preprocessor all columns of the
             training but those that have a target's name.
         suffix: format of the new shards.
         rows: that the new shards have.
     """
-    return _Comparison(found, profile, schema, suffix, rows).run()
+    return _Comparison(new_schema, profile, schema, suffix, rows).run()
 
 
 class _Comparison:
-    def __init__(self, found: pa.Schema, profile: Profile, schema: Schema, suffix: str, rows: int) -> None:
+    def __init__(self, new_schema: pa.Schema, profile: Profile, schema: Schema, suffix: str, rows: int) -> None:
         self.expected: Any = pa.struct(list(plain_schema(profile.schema)))
-        self.found: Any = pa.struct(list(plain_schema(found)))
+        self.new_type: Any = pa.struct(list(plain_schema(new_schema)))
         self.profile, self.schema, self.rows = profile, schema, rows
         self.untyped = suffix in ("csv", "json", "ndjson")
         self.inferred = self.untyped or profile.inferred
-        self.known = dict(_walk(self.expected))
-        self.new = {path: kind for path, kind in _walk(self.found) if path not in self.known}
+        self.trained_paths = dict(_walk(self.expected))
+        self.new_paths = {
+            path: arrow_type for path, arrow_type in _walk(self.new_type) if path not in self.trained_paths
+        }
         self.breaches: dict[tuple[str, Path], Breach] = {}
 
     def run(self) -> list[Breach]:
@@ -82,16 +84,16 @@ class _Comparison:
 
     def _leaf(self, address: str, leaf: Leaf, steps: Path) -> None:
         """Walk both schemas along a leaf's query, up to the first difference."""
-        expected, found = self.expected, self.found
+        expected, new_type = self.expected, self.new_type
         for index, step in enumerate(steps):
             path = steps[:index]
-            if not self._container(address, path, step, expected, found):
+            if not self._container(address, path, step, expected, new_type):
                 return
             if step is EACH:
-                expected, found = expected.value_type, found.value_type
+                expected, new_type = expected.value_type, new_type.value_type
                 continue
-            self._clash(address, path, step, found)
-            was, now = child_type(expected, step), child_type(found, step)
+            self._clash(address, path, step, new_type)
+            was, now = child_type(expected, step), child_type(new_type, step)
             if was is None:
                 if now is not None:
                     self._never_seen(address, (*path, step), now)
@@ -99,70 +101,73 @@ class _Comparison:
             if now is None:
                 self._missing(address, (*path, step), was)
                 return
-            expected, found = was, now
-        self._value(address, steps, leaf, expected, found)
+            expected, new_type = was, now
+        self._value(address, steps, leaf, expected, new_type)
 
-    def _container(self, address: str, path: Path, step: str | None, expected: Any, found: Any) -> bool:
+    def _container(self, address: str, path: Path, step: str | None, expected: Any, new_type: Any) -> bool:
         """Whether both sides have a list, or an object, where the query goes on."""
         lists, objects = ("list",), ("object", "map")
-        wanted = lists if step is EACH else objects
-        if family(expected) not in wanted:
+        families = lists if step is EACH else objects
+        if family(expected) not in families:
             return False  # the training saw nothing here either
-        if family(found) == "null":
+        if family(new_type) == "null":
             self._all_null(address, path, expected)
             return False
-        if family(found) not in wanted:
+        if family(new_type) not in families:
             why = {
                 ("list", "object"): "a list of objects became an object of lists (columns), or a single object",
                 ("list", "string"): "text where a list was; JSON text, or values joined by a separator, must be parsed",
                 ("object", "string"): "text where an object was; JSON text must be parsed",
                 ("object", "list"): "a list where a single object was",
-            }.get((family(expected), family(found)), "a value of another shape")
+            }.get((family(expected), family(new_type)), "a value of another shape")
             self._add(
-                "shape", "error", address, path, spell(expected), f"{spell(found)}: {why}",
+                "shape", "error", address, path, spell(expected), f"{spell(new_type)}: {why}",
                 f"write {path_text(path)} as {spell(expected, width=60)} again, or train on the new shape",
             )  # fmt: skip
             return False
-        if family(expected) != family(found):
-            self._add("map", "warning", address, path, spell(expected), spell(found),
+        if family(expected) != family(new_type):
+            self._add("map", "warning", address, path, spell(expected), spell(new_type),
                       "the model looks its keys up in either; make sure that every record has them")  # fmt: skip
         return True
 
-    def _value(self, address: str, path: Path, leaf: Leaf | None, expected: Any, found: Any) -> None:
-        if family(found) == "null" and family(expected) != "null":
+    def _value(self, address: str, path: Path, leaf: Leaf | None, expected: Any, new_type: Any) -> None:
+        if family(new_type) == "null" and family(expected) != "null":
             self._all_null(address, path, expected)
             return
         if family(expected) == "null":
-            if family(found) != "null":
-                self._never_seen(address, path, found)
+            if family(new_type) != "null":
+                self._never_seen(address, path, new_type)
             return
-        verdict = judge(leaf, expected, found, inferred=self.inferred)
+        verdict = judge(leaf, expected, new_type, inferred=self.inferred)
         if verdict is not None:
             severity, why = verdict
             self._add(
-                "type", severity, address, path, spell(expected), f"{spell(found)}: {why}",
+                "type", severity, address, path, spell(expected), f"{spell(new_type)}: {why}",
                 f"write {path_text(path)} as {spell(expected, width=60)} again, or train on the new type",
             )  # fmt: skip
 
     def _column(self, path: Path, address: str = "") -> None:
         """Compare a column that some code reads, with everything below it."""
-        expected, found = self.known[path], self._at(path)
-        if found is None:
+        expected, new_type = self.trained_paths[path], self._at(path)
+        if new_type is None:
             self._missing(address, path, expected)
-        elif family(expected) in ("object", "list") and family(found) == family(expected):
-            for below in self.known:
+        elif family(expected) in ("object", "list") and family(new_type) == family(expected):
+            for below in self.trained_paths:
                 if below[:-1] == path:
                     self._column(below, address)
         else:
-            self._value(address, path, None, expected, found)
+            self._value(address, path, None, expected, new_type)
 
     def _at(self, path: Path) -> Any:
-        kind = self.found
+        arrow_type = self.new_type
         for key in path:
-            if kind is None:
+            if arrow_type is None:
                 return None
-            kind = (kind.value_type if family(kind) == "list" else None) if key is EACH else child_type(kind, key)
-        return kind
+            if key is EACH:
+                arrow_type = arrow_type.value_type if family(arrow_type) == "list" else None
+            else:
+                arrow_type = child_type(arrow_type, key)
+        return arrow_type
 
     # What is wrong, in words.
 
@@ -181,12 +186,12 @@ class _Comparison:
         """What the missing column may have become."""
         *above, name = path
         assert name is not None
-        named = {at: kind for at, kind in self.new.items() if at[-1] is not EACH}
+        named = {at: arrow_type for at, arrow_type in self.new_paths.items() if at[-1] is not EACH}
         siblings = [at for at in named if list(at[:-1]) == above]
         same = [at for at in named if _bare(at[-1]) == _bare(name)]
         for at in sorted(same, key=lambda at: at not in siblings):
-            what = "is spelled differently" if at in siblings else "has its name in another place"
-            return f"{path_text(at)} ({spell(named[at])}) is new and {what}"
+            change = "is spelled differently" if at in siblings else "has its name in another place"
+            return f"{path_text(at)} ({spell(named[at])}) is new and {change}"
         close = difflib.get_close_matches(name, [str(at[-1]) for at in siblings], 1, 0.6)
         alike = [at for at in siblings if str(at[-1]) in close]
         if not alike and len([at for at in siblings if family(named[at]) == family(expected)]) == 1:
@@ -208,17 +213,17 @@ class _Comparison:
         missing = max([leaf.null_rate if leaf.occupied else 1.0, *above])
         return missing**self.rows > SURE
 
-    def _never_seen(self, address: str, path: Path, found: Any) -> None:
-        self._add("never_seen", "warning", address, path, "no value at all in training", spell(found),
+    def _never_seen(self, address: str, path: Path, new_type: Any) -> None:
+        self._add("never_seen", "warning", address, path, "no value at all in training", spell(new_type),
                   "train again: the model has never seen a value of this column")  # fmt: skip
 
-    def _clash(self, address: str, path: Path, name: str | None, found: Any) -> None:
-        if family(found) != "object":
+    def _clash(self, address: str, path: Path, name: str | None, new_type: Any) -> None:
+        if family(new_type) != "object":
             return
         assert name is not None
-        for field in found:
-            alike = field.name != name and _bare(field.name) == _bare(name) and child_type(found, name) is not None
-            if alike and (*path, field.name) in self.new and (*path, name) in self.known:
+        for field in new_type:
+            alike = field.name != name and _bare(field.name) == _bare(name) and child_type(new_type, name) is not None
+            if alike and (*path, field.name) in self.new_paths and (*path, name) in self.trained_paths:
                 self._add(
                     "name_clash", "warning", address, (*path, name), f"one column {name!r}",
                     f"{name!r} and {field.name!r} ({spell(field.type)})",
@@ -227,11 +232,11 @@ class _Comparison:
 
     def _extra(self) -> None:
         read = {breach.where for breach in self.breaches.values()}
-        for path in self.new:
-            inside = any(path[:n] in self.new for n in range(1, len(path)))
+        for path in self.new_paths:
+            inside = any(path[:n] in self.new_paths for n in range(1, len(path)))
             if path[-1] is not EACH and not inside and path_text(path) not in read:
                 self.breaches["extra", path] = Breach(
-                    "extra", "info", path_text(path), "no such column", spell(self.new[path]),
+                    "extra", "info", path_text(path), "no such column", spell(self.new_paths[path]),
                     "none needed; the model does not read it",
                 )  # fmt: skip
 
@@ -256,13 +261,13 @@ def _bare(name: str | None) -> str:
     return re.sub(r"[\W_]+", "", name or "").casefold()
 
 
-def _walk(kind: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def _walk(arrow_type: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Every path below a type, with its type."""
     below: Iterable[tuple[str | None, Any]] = ()
-    if family(kind) == "object":
-        below = [(child.name, child.type) for child in kind]
-    elif family(kind) == "list":
-        below = [(EACH, kind.value_type)]
+    if family(arrow_type) == "object":
+        below = [(child.name, child.type) for child in arrow_type]
+    elif family(arrow_type) == "list":
+        below = [(EACH, arrow_type.value_type)]
     for key, inner in below:
         yield (*path, key), inner
         yield from _walk(inner, (*path, key))

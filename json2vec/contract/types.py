@@ -13,28 +13,28 @@ if TYPE_CHECKING:
     from json2vec.fields.retyped import Verdict
 
 
-def spell(kind: Any, *, width: int = 120) -> str:
+def spell(arrow_type: Any, *, width: int = 120) -> str:
     """A type as producers speak of it."""
-    name = family(kind)
+    name = family(arrow_type)
     if name == "string":
         return name
     if name == "list":
-        size = f" of {kind.list_size}" if pa.types.is_fixed_size_list(kind) else ""
-        return f"list{size} of {spell(kind.value_type, width=width)}"
+        size = f" of {arrow_type.list_size}" if pa.types.is_fixed_size_list(arrow_type) else ""
+        return f"list{size} of {spell(arrow_type.value_type, width=width)}"
     if name == "map":
-        return f"map of {spell(kind.key_type)} to {spell(kind.item_type, width=width)}"
+        return f"map of {spell(arrow_type.key_type)} to {spell(arrow_type.item_type, width=width)}"
     if name == "object":
-        text = ", ".join(f"{child.name}: {spell(child.type, width=width)}" for child in kind)
+        text = ", ".join(f"{child.name}: {spell(child.type, width=width)}" for child in arrow_type)
         return f"object {{{text if len(text) <= width else text[: width - 3] + '...'}}}"
-    return "null (every value is missing)" if name == "null" else str(kind)
+    return "null (every value is missing)" if name == "null" else str(arrow_type)
 
 
-def child_type(kind: Any, key: str | None) -> pa.DataType | None:
+def child_type(arrow_type: Any, key: str | None) -> pa.DataType | None:
     """The type below a key of an object or map; None where an object has no such key."""
-    if pa.types.is_map(kind):
-        return kind.item_type
-    index = kind.get_field_index(key) if key is not None and pa.types.is_struct(kind) else -1
-    return kind.field(index).type if index >= 0 else None
+    if pa.types.is_map(arrow_type):
+        return arrow_type.item_type
+    index = arrow_type.get_field_index(key) if key is not None and pa.types.is_struct(arrow_type) else -1
+    return arrow_type.field(index).type if index >= 0 else None
 
 
 def judge(leaf: Leaf | None, expected: pa.DataType, found: pa.DataType, *, inferred: bool) -> Verdict:

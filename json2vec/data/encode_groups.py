@@ -52,12 +52,12 @@ def encode_together(
         return rows + more > limit or size + bytes_more > MOST_BYTES
 
     for batch in batches:
-        its = len(batch), batch.observations.nbytes
-        if group and (full(*its) or not _fits(batch, group[0])):
+        batch_rows, batch_bytes = len(batch), batch.observations.nbytes
+        if group and (full(batch_rows, batch_bytes) or not _fits(batch, group[0])):
             yield encoded()
         group.append(batch)
-        rows, size = rows + its[0], size + its[1]
-        if full(*its):  # for another one like it
+        rows, size = rows + batch_rows, size + batch_bytes
+        if full(batch_rows, batch_bytes):  # for another batch like it
             yield encoded()
     if group:
         yield encoded()

@@ -138,9 +138,9 @@ class PlannedDataset(IterableDataset):
         """The row-number ranges that this process (rank and worker) reads."""
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
-        mine = self.plan.share(self.rank, worker, workers)
+        share = self.plan.share(self.rank, worker, workers)
         if not self.padded or self.plan.world_size == 1 or not self.plan.rows:
-            return mine
+            return share
         if self.plan.intervals != ((0, self.plan.snapshot.rows),):
             raise Json2VecError(f"padded shares need a plan of all rows; this one has {self.plan.intervals}")
         begin, end = part(0, self.plan.rows, self.rank, self.plan.world_size)
@@ -167,11 +167,13 @@ class PlannedDataset(IterableDataset):
 
     def _incremental(self, size: int, ranges: Ranges) -> Iterator[list[Batch]]:
         assert self.stored is not None
-        made = self._preprocessor
+        preprocessor = self._preprocessor
+        run = preprocessor and PreprocessorRun(preprocessor, self.strata)
         batches = reuse_rows(
             self._rows(chunk_rows(self.plan.snapshot, size), ranges, None), self.stored, self._encode,
-            snapshot=self.plan.snapshot, batch_size=size, run=made and PreprocessorRun(made, self.strata),
-            infer_schema=made is not None and made.schema is None, address=getattr(self._source, "uri", str),
+            snapshot=self.plan.snapshot, batch_size=size, run=run,
+            infer_schema=preprocessor is not None and preprocessor.schema is None,
+            address=getattr(self._source, "uri", str),
         )  # fmt: skip
         return ([batch] for batch in batches)
 

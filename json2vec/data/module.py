@@ -78,11 +78,11 @@ class DataModule(lit.LightningDataModule):
         self.model, self.seed = model, seed
         self.on_bad_row: OnBadRow = on_bad_row
         self.strict_preprocessor = strict_preprocessor
-        self.splits = {Strata(name): given for name, given in splits.items() if given is not None}
+        self.splits = {Strata(name): split for name, split in splits.items() if split is not None}
         self.preprocessor = self._preprocessor(preprocessor, keywords, {*defaults, *Strata, "model", "preprocessor"})
         if not self.splits:
             raise SchemaError(f"{self._name} has no split. Remedy: give it train=, validate=, test= or predict=")
-        self.options = {name: _by_split(name, given, defaults[name]) for name, given in options.items()}
+        self.options = {name: _by_split(name, value, defaults[name]) for name, value in options.items()}
         self._check_options()
         self._opened: dict[Strata, tuple[Snapshot, Any]] = {}
 
@@ -90,13 +90,13 @@ class DataModule(lit.LightningDataModule):
     def _name(self) -> str:
         return type(self).__name__
 
-    def _preprocessor(self, given: Any, keywords: Mapping[str, Any], own: set[str]) -> Preprocessor | None:
+    def _preprocessor(self, preprocessor: Any, keywords: Mapping[str, Any], own: set[str]) -> Preprocessor | None:
         try:
-            return as_preprocessor(given, **keywords)
+            return as_preprocessor(preprocessor, **keywords)
         except ProcessorError as exc:
             name = next((name for name in keywords if difflib.get_close_matches(name, own, 1)), None)
             if name is None:
-                if given is None and keywords:
+                if preprocessor is None and keywords:
                     raise SchemaError(
                         f"{self._name} does not take {sorted(keywords)}; its options are {sorted(own)}, others go to "
                         "preprocessor=, which is not given"
@@ -125,7 +125,7 @@ class DataModule(lit.LightningDataModule):
         """The value of an option for a split."""
         return self.options[name][Strata(strata)]
 
-    def _open(self, strata: Strata, given: Any) -> tuple[Snapshot, Any]:
+    def _open(self, strata: Strata, split: Any) -> tuple[Snapshot, Any]:
         """The snapshot of a split, and the store or table behind it."""
         raise NotImplementedError
 
@@ -253,8 +253,8 @@ class DataModule(lit.LightningDataModule):
 
     def _loader(self, dataset: Any, strata: Strata) -> Any:
         workers = self.option("num_workers", strata)
-        kind = EpochLoader if strata is Strata.train else DataLoader
-        return kind(
+        loader_class = EpochLoader if strata is Strata.train else DataLoader
+        return loader_class(
             dataset,
             batch_size=None,
             num_workers=workers,
@@ -263,14 +263,14 @@ class DataModule(lit.LightningDataModule):
         )
 
 
-def _by_split(name: str, given: Any, default: Any) -> dict[Strata, Any]:
-    if not isinstance(given, Mapping):
-        return dict.fromkeys(Strata, given)
-    known = [str(strata) for strata in Strata]
-    for key in given:
-        if str(key) not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
+def _by_split(name: str, value: Any, default: Any) -> dict[Strata, Any]:
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(Strata, value)
+    names = [str(strata) for strata in Strata]
+    for key in value:
+        if str(key) not in names:
+            near = difflib.get_close_matches(str(key), names, 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise SchemaError(f"{name}={dict(given)!r}: no split {key!r}{hint}; splits are {known}")
-    return {strata: given.get(strata, default) for strata in Strata}
+            raise SchemaError(f"{name}={dict(value)!r}: no split {key!r}{hint}; splits are {names}")
+    return {strata: value.get(strata, default) for strata in Strata}
 

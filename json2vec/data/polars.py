@@ -79,8 +79,8 @@ class PolarsDataModule(DataModule):
             splits = dict(dataframe) if isinstance(dataframe, Mapping) else dict.fromkeys(splits, dataframe)
         for name, frame in splits.items():
             if name not in list(Strata):
-                known = [str(strata) for strata in Strata]
-                raise SchemaError(f"dataframe={sorted(splits)}: no split {name!r}; splits are {known}")
+                names = [str(strata) for strata in Strata]
+                raise SchemaError(f"dataframe={sorted(splits)}: no split {name!r}; splits are {names}")
             if frame is not None and not (hasattr(frame, "collect") or hasattr(frame, "to_arrow")):
                 raise SchemaError(f"{name} must be a polars DataFrame or LazyFrame; got {type(frame).__name__}")
         # Polars hangs in a forked process (ddp_fork), so that frames become Arrow here.
@@ -108,11 +108,11 @@ class PolarsDataModule(DataModule):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _made_in=os.getpid())  # a spawned process is as good as the first
 
-    def _open(self, strata: Strata, given: Any) -> tuple[Snapshot, Any]:
-        if hasattr(given, "collect") and os.getpid() != self._made_in:
+    def _open(self, strata: Strata, split: Any) -> tuple[Snapshot, Any]:
+        if hasattr(split, "collect") and os.getpid() != self._made_in:
             raise SchemaError(
                 f"{strata} is a LazyFrame, which cannot be collected in a forked process (polars would hang). Remedy: "
                 "collect it before, or use Trainer(strategy='ddp')"
             )
-        table = frame_table(given) if hasattr(given, "collect") else given
+        table = frame_table(split) if hasattr(split, "collect") else split
         return snapshot_frame(table, str(strata)), table

@@ -26,7 +26,7 @@ FIRST_ROWS = 1024  # rows that infer a preprocessor's schema, as in a full run
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredRows:
     """What an earlier attempt knows of N input rows.
 
     Attributes:
@@ -46,7 +46,7 @@ class StoredPredictions(Protocol):
     attempt: str
     manifest_sha256: str
 
-    def look_up(self, source: pa.StructArray) -> Found:
+    def look_up(self, source: pa.StructArray) -> StoredRows:
         """Find the rows with these identities (`SOURCE_TYPE`, one a row as read)."""
         ...
 
@@ -83,16 +83,16 @@ def reuse_rows(
     for chunk in chunks:
         if run is not None and infer_schema and len(chunk):
             first = chunk.inputs.slice(0, max(batch_size, FIRST_ROWS))
-            made, _ = run(first, _namer(chunk.source, address))
-            ratio, infer_schema = max(1.0, made.num_rows / first.num_rows), False
-        found = stored.look_up(chunk.source)
-        for rows, begin in _cut(chunk, found.first < 0, max(1, int(batch_size / ratio)), starts):
+            observations, _ = run(first, _namer(chunk.source, address))
+            ratio, infer_schema = max(1.0, observations.num_rows / first.num_rows), False
+        looked_up = stored.look_up(chunk.source)
+        for rows, begin in _cut(chunk, looked_up.first < 0, max(1, int(batch_size / ratio)), starts):
             part = slice(begin, begin + len(rows))
-            piece = Found(found.predictions, found.first[part], found.counts[part])
-            wanted = np.flatnonzero(piece.first < 0)
-            fresh, origin = _fresh(rows, wanted, run, address)
-            if run is not None and len(wanted):
-                ratio = max(ratio, len(origin) / len(wanted))
+            piece = StoredRows(looked_up.predictions, looked_up.first[part], looked_up.counts[part])
+            to_predict = np.flatnonzero(piece.first < 0)
+            fresh, origin = _fresh(rows, to_predict, run, address)
+            if run is not None and len(to_predict):
+                ratio = max(ratio, len(origin) / len(to_predict))
             batch = encode(fresh) if len(fresh) else Batch({}, 0, fresh)
             assert batch.rows is not None
             origin = origin[_kept(fresh, batch.rows)]
@@ -116,11 +116,12 @@ def _cut(
     spans = [rows.span[0], *numbers[cuts].tolist(), rows.span[1]]
     for i, (begin, stop) in enumerate(zip(begins, stops, strict=True)):
         inputs = rows.inputs.slice(begin, stop - begin)
-        mine = None
+        rejected_here = None
         if rejected is not None:
             low, high = np.searchsorted(set_aside, spans[i : i + 2])
-            mine = rejected.slice(int(low), int(high)) if low < high else None
-        yield RowBatch(inputs, inputs, rows.source.slice(begin, stop - begin), (spans[i], spans[i + 1]), mine), begin
+            rejected_here = rejected.slice(int(low), int(high)) if low < high else None
+        source = rows.source.slice(begin, stop - begin)
+        yield RowBatch(inputs, inputs, source, (spans[i], spans[i + 1]), rejected_here), begin
 
 
 def _numbers(files: pa.Array, rows: pa.Array, starts: dict[str, int]) -> np.ndarray:
@@ -131,17 +132,17 @@ def _numbers(files: pa.Array, rows: pa.Array, starts: dict[str, int]) -> np.ndar
 
 
 def _fresh(
-    rows: RowBatch, wanted: np.ndarray, run: PreprocessorRun | None, address: Callable[[str], str]
+    rows: RowBatch, to_predict: np.ndarray, run: PreprocessorRun | None, address: Callable[[str], str]
 ) -> tuple[RowBatch, np.ndarray]:
     """The rows to predict, preprocessed, and int64 (K,): which of ``rows`` each of them came from."""
-    everything = len(wanted) == len(rows)
-    index = pa.array(wanted)
+    everything = len(to_predict) == len(rows)
+    index = pa.array(to_predict)
     inputs = rows.inputs if everything else rows.inputs.take(index)
     source = rows.source if everything else rows.source.take(index)
-    if run is None or not len(wanted):
-        return RowBatch(inputs, inputs, source, rows.span, rows.rejected), wanted
+    if run is None or not len(to_predict):
+        return RowBatch(inputs, inputs, source, rows.span, rows.rejected), to_predict
     observations, origin = run(inputs, _namer(source, address))
-    parts = np.bincount(origin, minlength=len(wanted))
+    parts = np.bincount(origin, minlength=len(to_predict))
     part = np.arange(len(origin)) - (np.cumsum(parts) - parts)[origin]
     rejected = rows.rejected
     if len(dropped := np.flatnonzero(parts == 0)):
@@ -149,11 +150,11 @@ def _fresh(
         reasons, raw = pa.array(["dropped"] * len(lost)), pa.nulls(len(lost), pa.string())
         names = lost.field("file").cast(pa.string())
         rejected = RejectedRows.concat([rejected, RejectedRows(names, lost.field("row"), reasons, raw)])
-    made = RowBatch(
+    fresh = RowBatch(
         inputs.take(pa.array(origin)), observations, _with_parts(source.take(pa.array(origin)), part, parts[origin]),
         rows.span, rejected,
     )  # fmt: skip
-    return made, wanted[origin]
+    return fresh, to_predict[origin]
 
 
 def _kept(before: RowBatch, after: RowBatch) -> np.ndarray:
@@ -161,26 +162,29 @@ def _kept(before: RowBatch, after: RowBatch) -> np.ndarray:
     kept = np.ones(len(before), bool)
     if len(after) == len(before) or after.rejected is None:
         return kept
-    known = 0 if before.rejected is None else len(before.rejected)
+    earlier = 0 if before.rejected is None else len(before.rejected)
     files, numbers = before.source.field("file").cast(pa.string()), before.source.field("row").to_numpy()
-    for file, row in zip(after.rejected.file[known:].to_pylist(), after.rejected.row[known:].to_pylist(), strict=True):
+    rejected = after.rejected.slice(earlier, len(after.rejected))
+    for file, row in zip(rejected.file.to_pylist(), rejected.row.to_pylist(), strict=True):
         for at in np.flatnonzero(numbers == row):
             kept[at] &= files[int(at)].as_py() != file
     return kept
 
 
-def _whole(rows: RowBatch, fresh: RowBatch, origin: np.ndarray, found: Found, stored: StoredPredictions) -> Stored:
+def _whole(
+    rows: RowBatch, fresh: RowBatch, origin: np.ndarray, looked_up: StoredRows, stored: StoredPredictions
+) -> Stored:
     """All output rows of ``rows``: K fresh ones, the i-th of row ``origin[i]``, and the stored ones."""
-    known = np.flatnonzero(found.first >= 0)
-    first, counts = found.first[known], found.counts[known]
+    reused = np.flatnonzero(looked_up.first >= 0)
+    first, counts = looked_up.first[reused], looked_up.counts[reused]
     k = len(origin)
-    if k + len(known) == len(rows) and (counts == 1).all() and (np.diff(origin) > 0).all():
+    if k + len(reused) == len(rows) and (counts == 1).all() and (np.diff(origin) > 0).all():
         order = np.empty(len(rows), np.int64)
-        order[origin], order[known] = np.arange(k), k + first
+        order[origin], order[reused] = np.arange(k), k + first
         inputs, source = rows.inputs, rows.source
     else:
         within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-        index = np.concatenate([origin, np.repeat(known, counts)])
+        index = np.concatenate([origin, np.repeat(reused, counts)])
         at = np.concatenate([np.arange(k), k + np.repeat(first, counts) + within])
         columns = (fresh.source.field(name).to_numpy() for name in ("part", "parts"))
         part, parts = (np.concatenate(pair) for pair in zip(columns, (within, np.repeat(counts, counts)), strict=True))
@@ -188,7 +192,7 @@ def _whole(rows: RowBatch, fresh: RowBatch, origin: np.ndarray, found: Found, st
         order, taken = at[by_row], pa.array(index[by_row])
         inputs = rows.inputs.take(taken)
         source = _with_parts(rows.source.take(taken), part[by_row], parts[by_row])
-    return Stored(inputs, source, found.predictions, order, len(order) - k, stored.attempt, stored.manifest_sha256)
+    return Stored(inputs, source, looked_up.predictions, order, len(order) - k, stored.attempt, stored.manifest_sha256)
 
 
 def _with_parts(source: pa.StructArray, part: np.ndarray, parts: np.ndarray) -> pa.StructArray:

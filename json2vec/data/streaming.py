@@ -76,7 +76,7 @@ class StreamingDataModule(DataModule):
         **kwargs: Any,
     ) -> None:
         if suffix not in list(Suffix):
-            raise SchemaError(f"suffix {suffix!r} is unknown; expected one of {[str(one) for one in Suffix]}")
+            raise SchemaError(f"suffix {suffix!r} is unknown; expected one of {[str(member) for member in Suffix]}")
         self.root, self.suffix, self.input_schema = os.fspath(root), Suffix(suffix), input_schema
         self.storage_options = storage_options
         splits = {"train": train, "validate": validate, "test": test, "predict": predict}
@@ -102,8 +102,8 @@ class StreamingDataModule(DataModule):
             keywords=kwargs,
         )  # fmt: skip
 
-    def _open(self, strata: Strata, given: Any) -> tuple[Snapshot, Any]:
+    def _open(self, strata: Strata, split: Any) -> tuple[Snapshot, Any]:
         store = open_store(self.root, self.storage_options)
-        if isinstance(given, Snapshot):
-            return given, store
-        return snapshot_files(store, self.suffix, match=given, input_schema=self.input_schema), store
+        if isinstance(split, Snapshot):
+            return split, store
+        return snapshot_files(store, self.suffix, match=split, input_schema=self.input_schema), store

@@ -140,18 +140,18 @@ class TrainingDataset(IterableDataset):
         quota = max(1, round(rows * self.sample_rate)) if rows else 0
         keep = np.sort(rng.permutation(rows)[:quota]) if quota < rows else None
         batches = self._shuffled(ranges, size, keep, rng)
-        wanted = None if self.world_size == 1 else math.ceil(quota / size)
-        made = 0
-        while wanted is None or made < wanted:
-            before = made
+        batches_due = None if self.world_size == 1 else math.ceil(quota / size)
+        yielded = 0
+        while batches_due is None or yielded < batches_due:
+            before = yielded
             for batch in batches:
                 yield self.model.encode(batch, strata=Strata.train)
-                made += 1
-                if made == wanted:
+                yielded += 1
+                if yielded == batches_due:
                     return
-            if wanted is None:
+            if batches_due is None:
                 return
-            if made == before:  # to stop here would let the other ranks wait for ever
+            if yielded == before:  # to stop here would let the other ranks wait for ever
                 raise ProcessorError(
                     f"rank {self.rank}, worker {worker}: the {rows} rows of its part gave no observation in epoch "
                     f"{self.epoch}. Remedy: drop fewer rows, or train with fewer ranks or workers"
@@ -187,10 +187,10 @@ class TrainingDataset(IterableDataset):
                 reading.append(self._read(pieces))
             if not reading:
                 return
-            for one in list(reading):
-                rows = next(one, None)
+            for batches in list(reading):
+                rows = next(batches, None)
                 if rows is None:
-                    reading.remove(one)
+                    reading.remove(batches)
                     continue
                 yield _take(rows, rng.permutation(len(rows))) if self.sharding is ShardingStrategy.record else rows
 
@@ -205,9 +205,9 @@ class TrainingDataset(IterableDataset):
             if keep is None:
                 yield (start, stop), None
             else:
-                mine = keep[np.searchsorted(keep, before) : np.searchsorted(keep, after)] - before
-                if len(mine):
-                    yield (start, stop), mine
+                kept = keep[np.searchsorted(keep, before) : np.searchsorted(keep, after)] - before
+                if len(kept):
+                    yield (start, stop), kept
             before = after
 
     def _read(self, pieces: tuple[tuple[int, int], np.ndarray | None]) -> Iterator[RowBatch]:

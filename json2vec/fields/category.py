@@ -205,32 +205,32 @@ def tied(stored: Content, again: Content, tolerance: float) -> bool:
     return all(_tied(a, b, tolerance) and _tied(b, a, tolerance) for a, b in slots)
 
 
-def _tied(one: Content, other: Content, tolerance: float) -> bool:
+def _tied(left: Content, right: Content, tolerance: float) -> bool:
     # Damaged files may hold nulls where the writer leaves none.
     listed = {
-        item["label"]: item["probability"] for item in other["topk"] or [] if item and item["probability"] is not None
+        item["label"]: item["probability"] for item in right["topk"] or [] if item and item["probability"] is not None
     }
     # A label that only `one` lists was beaten, at best narrowly, by the last that `other` lists.
     last = min(listed.values(), default=None)
-    for item in one["topk"] or []:
+    for item in left["topk"] or []:
         if (
             item is None
             or item["label"] is None
             or not near(item["probability"], listed.get(item["label"], last), tolerance)
         ):
             return False
-    return one["value"] == other["value"] or near(one["probability"], listed.get(str(one["value"])), tolerance)
+    return left["value"] == right["value"] or near(left["probability"], listed.get(str(left["value"])), tolerance)
 
 
 def recognise(column: Evidence, config: InferenceConfig) -> Proposal | None:
     """Booleans are certain; whole numbers that are few, or are named as keys are, are likely; any text is possible."""
-    kind = family(column.type)
-    if kind == "boolean":
+    column_family = family(column.type)
+    if column_family == "boolean":
         return Proposal(Fit.certain, "booleans", {"max_vocab_size": 2})
-    if kind not in ("integer", "string"):
+    if column_family not in ("integer", "string"):
         return None
     options = {"max_vocab_size": room_for(column.distinct, config.vocab_cap)}
-    if kind == "string":
+    if column_family == "string":
         return Proposal(Fit.possible, f"texts, {column.distinct} different", options)
     hints = [hint for hint in config.id_name_hints if hint.casefold() in column.name.casefold()]
     if hints:

@@ -123,16 +123,16 @@ def part_values(minutes: np.ndarray, part: str) -> np.ndarray:
 def as_minutes(values: pa.Array | list[Any], leaf: DateParts) -> np.ndarray:
     """datetime64[m] (V,), floored; times with an offset in UTC, others as written."""
     if isinstance(values, list):
-        converted = [_one(value, leaf, item) for item, value in enumerate(values)]
-        return np.array(converted, "datetime64[m]")
-    kind = values.type
-    if pa.types.is_dictionary(kind):
+        return _one_by_one(values, leaf)
+    arrow_type = values.type
+    if pa.types.is_dictionary(arrow_type):
         return as_minutes(values.dictionary, leaf)[values.indices.to_numpy(zero_copy_only=False)]
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        unit = kind.unit if pa.types.is_timestamp(kind) else "ms" if pa.types.is_date64(kind) else "D"
-        ticks = pc.cast(values, pa.int32() if pa.types.is_date32(kind) else pa.int64()).to_numpy(zero_copy_only=False)
+    if pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type):
+        unit = arrow_type.unit if pa.types.is_timestamp(arrow_type) else "ms" if pa.types.is_date64(arrow_type) else "D"
+        integers = pa.int32() if pa.types.is_date32(arrow_type) else pa.int64()
+        ticks = pc.cast(values, integers).to_numpy(zero_copy_only=False)
         return _floor(ticks.astype(np.int64), unit)
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(arrow_type):
         if not len(values):
             return _floor(np.zeros(0, np.int64), "m")
         if leaf.unit is None:
@@ -142,11 +142,11 @@ def as_minutes(values: pa.Array | list[Any], leaf: DateParts) -> np.ndarray:
                 item=0,
             )
         return _floor(values.to_numpy(zero_copy_only=False).astype(np.int64), leaf.unit)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type) or pa.types.is_string_view(arrow_type):
         return _texts(pc.cast(values, pa.string()), leaf)
     if not len(values):
         return _floor(np.zeros(0, np.int64), "m")
-    raise EncodeError(f"expected a date or text, found {kind}", item=0)
+    raise EncodeError(f"expected a date or text, found {arrow_type}", item=0)
 
 
 def _floor(ticks: np.ndarray, unit: str) -> np.ndarray:
@@ -166,26 +166,31 @@ def _texts(texts: pa.Array, leaf: DateParts) -> np.ndarray:
             stamps = pc.strptime(texts, format=leaf.pattern, unit="s")
             return _floor(pc.cast(stamps, pa.int64()).to_numpy(zero_copy_only=False), "s")
         except pa.ArrowInvalid:
-            return np.array([_one(text, leaf, item) for item, text in enumerate(texts.to_pylist())], "datetime64[m]")
+            return _one_by_one(texts.to_pylist(), leaf)
     fits = pc.match_substring_regex(texts, _TIME + "(" + _OFFSET[:-1] + ")?$").to_numpy(zero_copy_only=False)
     if not fits.all():
-        return np.array([_one(text, leaf, item) for item, text in enumerate(texts.to_pylist())], "datetime64[m]")
+        return _one_by_one(texts.to_pylist(), leaf)
     # Digits past the microsecond do not matter here, and Arrow refuses more than the unit holds.
     texts = pc.replace_substring_regex(texts, r"(\.\d{1,6})\d*", r"\1")
     aware = pc.match_substring_regex(texts, r"\d\d[T ].*" + _OFFSET).to_numpy(zero_copy_only=False)
     ticks = np.empty(len(texts), np.int64)
     try:
-        for chosen, kind in ((aware, pa.timestamp("us", "UTC")), (~aware, pa.timestamp("us"))):
+        for chosen, arrow_type in ((aware, pa.timestamp("us", "UTC")), (~aware, pa.timestamp("us"))):
             if chosen.any():
-                stamps = pc.cast(texts.filter(pa.array(chosen)), kind)
+                stamps = pc.cast(texts.filter(pa.array(chosen)), arrow_type)
                 ticks[chosen] = pc.cast(stamps, pa.int64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
-        return np.array([_one(text, leaf, item) for item, text in enumerate(texts.to_pylist())], "datetime64[m]")
+        return _one_by_one(texts.to_pylist(), leaf)
     return _floor(ticks, "us")
 
 
-def _one(value: Any, leaf: DateParts, item: int) -> np.datetime64:
-    """A single value; the slow way, which also finds the one at fault."""
+def _one_by_one(values: list[Any], leaf: DateParts) -> np.ndarray:
+    """datetime64[m] (V,): the slow way, which also finds the value at fault."""
+    return np.array([_as_minute(value, leaf, item) for item, value in enumerate(values)], "datetime64[m]")
+
+
+def _as_minute(value: Any, leaf: DateParts, item: int) -> np.datetime64:
+    """A single value, floored to the minute; ``item`` is its index among the values of the field, for errors."""
     try:
         if isinstance(value, bool):
             raise ValueError("a boolean is no date")
@@ -332,12 +337,12 @@ _PROPOSED = ("month_of_year", "day_of_month", "day_of_week")
 
 def recognise(column: Evidence, config: InferenceConfig) -> Proposal | None:
     """Dates and timestamps, and texts of which enough are ISO 8601."""
-    kind = family(column.type)
-    if kind in ("date", "timestamp"):
+    column_family = family(column.type)
+    if column_family in ("date", "timestamp"):
         stamps = pc.cast(column.values, pa.timestamp("ms"), safe=False)
         daytime = pc.any(pc.not_equal(stamps, pc.floor_temporal(stamps, unit="day"))).as_py()
         return Proposal(Fit.certain, "dates", _proposed(daytime))
-    if kind != "string":
+    if column_family != "string":
         return None
     iso = pc.match_substring_regex(column.values, _ISO)
     ratio = pc.mean(pc.cast(iso, pa.float64())).as_py()

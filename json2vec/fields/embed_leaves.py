@@ -53,9 +53,9 @@ def embed_leaves(
         if len(group) == 1:
             tokens[group[0]] = modules[0](states[0], contents[0])
             continue
-        content = {key: _stack([one[key] for one in contents]) for key in contents[0]}
-        found = cast("EmbedsTogether", modules[0]).embed_together(modules, _stack(states), content)
-        tokens |= zip(group, found.unflatten(1, states[0].shape), strict=True)
+        content = {key: _stack([tensors[key] for tensors in contents]) for key in contents[0]}
+        embedded = cast("EmbedsTogether", modules[0]).embed_together(modules, _stack(states), content)
+        tokens |= zip(group, embedded.unflatten(1, states[0].shape), strict=True)
     return tokens
 
 

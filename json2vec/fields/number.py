@@ -203,10 +203,10 @@ def measure(column: LeafColumn, leaf: Number) -> np.ndarray:
 
 def recognise(column: Evidence, config: InferenceConfig) -> Proposal | None:
     """Fractions are certain; whole numbers may be labels just as well."""
-    kind = family(column.type)
-    if kind in ("float", "decimal"):
+    column_family = family(column.type)
+    if column_family in ("float", "decimal"):
         return Proposal(Fit.certain, "numbers with fractions", {})
-    if kind == "integer":
+    if column_family == "integer":
         return Proposal(Fit.possible, f"whole numbers, {column.distinct} different", {})
     return None
 

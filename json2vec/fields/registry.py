@@ -117,10 +117,10 @@ def register(field_type: FieldType) -> FieldType:
     Raises:
         SchemaError: another field type has the name already.
     """
-    known = FIELD_TYPES.get(field_type.name)
-    if known is not None and known.options is not field_type.options:
+    registered = FIELD_TYPES.get(field_type.name)
+    if registered is not None and registered.options is not field_type.options:
         raise SchemaError(
-            f"field type {field_type.name!r} is registered already, with options {known.options.__qualname__}. "
+            f"field type {field_type.name!r} is registered already, with options {registered.options.__qualname__}. "
             "Remedy: choose another name"
         )
     FIELD_TYPES[field_type.name] = field_type

@@ -51,10 +51,12 @@ def split(values: pa.Array | list[Any]) -> tuple[pa.Array | list[Any], np.ndarra
     """All labels of V sets in a row, and int64 (labels,): the set of each. A scalar is a set of one label."""
     if isinstance(values, list):
         sets = [list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value] for value in values]
-        pairs = [(label, index) for index, one in enumerate(sets) for label in one if label is not None]
+        pairs = [(label, index) for index, members in enumerate(sets) for label in members if label is not None]
         return as_arrow([label for label, _ in pairs]), np.array([index for _, index in pairs], np.int64)
-    kind = values.type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+    arrow_type = values.type
+    if not (
+        pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type)
+    ):
         return values, np.arange(len(values), dtype=np.int64)
     labels = values.flatten()
     owner = np.repeat(np.arange(len(values), dtype=np.int64), list_lengths(values))
@@ -174,8 +176,8 @@ def retyped(leaf: Set, expected: Any, found: Any) -> Verdict:
 
 def recognise(column: Evidence, config: InferenceConfig) -> Proposal | None:
     """Lists of texts."""
-    kind: Any = column.type
-    if family(kind) != "list" or family(kind.value_type) != "string":
+    arrow_type: Any = column.type
+    if family(arrow_type) != "list" or family(arrow_type.value_type) != "string":
         return None
     distinct = pc.count_distinct(column.values.flatten()).as_py()
     options = {"max_vocab_size": room_for(distinct, config.vocab_cap)}

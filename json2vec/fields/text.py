@@ -66,25 +66,25 @@ def _transformers() -> Any:
     return transformers
 
 
-def _pretrained(kind: str, leaf: Text) -> Any:
-    return _load(kind, leaf.model_name, leaf.revision, leaf.local_files_only)
+def _pretrained(auto_class: str, leaf: Text) -> Any:
+    return _load(auto_class, leaf.model_name, leaf.revision, leaf.local_files_only)
 
 
 @functools.cache
-def _load(kind: str, name: str, revision: str | None, local_files_only: bool) -> Any:
+def _load(auto_class: str, name: str, revision: str | None, local_files_only: bool) -> Any:
     """A tokenizer, configuration or frozen language model, loaded once in a process."""
-    factory = getattr(_transformers(), kind)
+    factory = getattr(_transformers(), auto_class)
     try:
         # Never code from the hub.
-        made = factory.from_pretrained(
+        pretrained = factory.from_pretrained(
             name, revision=revision, local_files_only=local_files_only, trust_remote_code=False
         )
     except (OSError, ValueError) as exc:
         raise SchemaError(
-            f"language model {name!r} (revision {revision!r}) cannot be loaded as {kind}: "
+            f"language model {name!r} (revision {revision!r}) cannot be loaded as {auto_class}: "
             f"{(str(exc).strip() or type(exc).__name__).splitlines()[0]}"
         ) from exc
-    return made.eval().float().requires_grad_(False) if isinstance(made, nn.Module) else made
+    return pretrained.eval().float().requires_grad_(False) if isinstance(pretrained, nn.Module) else pretrained
 
 
 @functools.cache
@@ -116,9 +116,13 @@ def encode(column: LeafColumn, leaf: Text, vocabulary: Vocabulary) -> Arrays:
 
 def _texts(values: Any) -> list[str]:
     if isinstance(values, pa.Array):
-        kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-            raise EncodeError(f"expected a text, found {kind}", item=0)
+        arrow_type = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+        if not (
+            pa.types.is_string(arrow_type)
+            or pa.types.is_large_string(arrow_type)
+            or pa.types.is_string_view(arrow_type)
+        ):
+            raise EncodeError(f"expected a text, found {arrow_type}", item=0)
         return values.to_pylist()
     for item, value in enumerate(values):
         if not isinstance(value, str):

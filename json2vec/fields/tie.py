@@ -28,6 +28,6 @@ class Tie:
     tied: Callable[[Content, Content, float], bool]
 
 
-def near(one: float | None, other: float | None, tolerance: float) -> bool:
+def near(value: float | None, reference: float | None, tolerance: float) -> bool:
     """Whether two numbers are there and |one - other| <= tolerance + tolerance |other|."""
-    return one is not None and other is not None and abs(one - other) <= tolerance * (1 + abs(other))
+    return value is not None and reference is not None and abs(value - reference) <= tolerance * (1 + abs(reference))

@@ -34,14 +34,14 @@ def as_float64(column: LeafColumn) -> np.ndarray:
     values = column.values
     if isinstance(values, list):
         return _each(values, _number)
-    kind = values.type
-    if pa.types.is_floating(kind):
+    arrow_type = values.type
+    if pa.types.is_floating(arrow_type):
         return values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+    if pa.types.is_boolean(arrow_type) or pa.types.is_integer(arrow_type):
         return values.to_numpy(zero_copy_only=False).astype(np.float64)
-    if pa.types.is_decimal(kind):
+    if pa.types.is_decimal(arrow_type):
         return pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(arrow_type):
         values = values.dictionary_decode()
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):
         try:
@@ -50,7 +50,7 @@ def as_float64(column: LeafColumn) -> np.ndarray:
             return _each(values.to_pylist(), _number)
     if not len(values):
         return np.zeros(0)
-    raise EncodeError(f"expected a number, found a column of type {kind}", item=0)
+    raise EncodeError(f"expected a number, found a column of type {arrow_type}", item=0)
 
 
 def _number(value: Any) -> float:
@@ -94,11 +94,11 @@ def uniform(values: np.ndarray | pa.Array, shape: tuple[int, ...]) -> pa.Array:
     return array
 
 
-def uniform_type(kind: pa.DataType, shape: tuple[int, ...]) -> pa.DataType:
+def uniform_type(arrow_type: pa.DataType, shape: tuple[int, ...]) -> pa.DataType:
     """The type that `uniform` gives for axes ``shape`` (without N)."""
     for size in reversed(shape):
-        kind = kind if size == 1 else pa.list_(kind)
-    return kind
+        arrow_type = arrow_type if size == 1 else pa.list_(arrow_type)
+    return arrow_type
 
 
 STATE_NAMES = tuple(token.name for token in Tokens)

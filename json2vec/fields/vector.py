@@ -54,9 +54,11 @@ def encode(column: LeafColumn, leaf: Vector, vocabulary: Vocabulary) -> Arrays:
         values = _as_lists(values)
     if len(values) == 0:
         return empty(leaf, column.state)
-    kind = values.type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-        raise EncodeError(f"expected a list of {leaf.n_dim} numbers, found {kind}", item=0)
+    arrow_type = values.type
+    if not (
+        pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type)
+    ):
+        raise EncodeError(f"expected a list of {leaf.n_dim} numbers, found {arrow_type}", item=0)
     lengths = list_lengths(values)
     if (lengths != leaf.n_dim).any():
         item = int(np.argmax(lengths != leaf.n_dim))
@@ -164,8 +166,8 @@ def measure(column: LeafColumn, leaf: Vector) -> np.ndarray:
 
 def recognise(column: Evidence, config: InferenceConfig) -> Proposal | Refusal | None:
     """Lists of numbers that all have the same length."""
-    kind: Any = column.type
-    if family(kind) != "list" or family(kind.value_type) not in NUMERIC - {"boolean"}:
+    arrow_type: Any = column.type
+    if family(arrow_type) != "list" or family(arrow_type.value_type) not in NUMERIC - {"boolean"}:
         return None
     widths = pc.unique(pc.list_value_length(column.values)).to_pylist()
     if len(widths) > 1 or widths == [0]:

@@ -69,16 +69,16 @@ class Vocabulary:
         else:
             labels, index = numbers
             values = pc.cast(pc.cast(values, pa.int8()) if pa.types.is_boolean(values.type) else values, pa.float64())
-        found = pc.index_in(values, value_set=labels)
-        return index[pc.fill_null(found, len(labels)).to_numpy(zero_copy_only=False)]
+        positions = pc.index_in(values, value_set=labels)
+        return index[pc.fill_null(positions, len(labels)).to_numpy(zero_copy_only=False)]
 
     @cached_property
     def _tables(self) -> tuple[tuple[pa.Array, np.ndarray], tuple[pa.Array, np.ndarray]]:
         """For text and for numbers: the labels of that kind, and the index of each, with "unknown" as the last."""
 
-        def table(kind: pa.DataType, of_kind: list[tuple[Any, int]]) -> tuple[pa.Array, np.ndarray]:
-            labels = pa.array([label for label, _ in of_kind], kind)
-            return labels, np.array([index for _, index in of_kind] + [self.capacity], np.int64)
+        def table(arrow_type: pa.DataType, entries: list[tuple[Any, int]]) -> tuple[pa.Array, np.ndarray]:
+            labels = pa.array([label for label, _ in entries], arrow_type)
+            return labels, np.array([index for _, index in entries] + [self.capacity], np.int64)
 
         pairs = list(self._index.items())
         return (
@@ -89,12 +89,12 @@ class Vocabulary:
     @cached_property
     def arrow_type(self) -> pa.DataType:
         """The one type of all labels; string where they are mixed or none are known yet."""
-        kinds = {type(label) for label in self.labels}
-        if kinds == {bool}:
+        types = {type(label) for label in self.labels}
+        if types == {bool}:
             return pa.bool_()
-        if kinds == {int}:
+        if types == {int}:
             return pa.int64() if all(-(2**63) <= label < 2**63 for label in self.labels) else pa.string()  # type: ignore[operator]
-        if kinds and kinds <= {int, float}:
+        if types and types <= {int, float}:
             return pa.float64()
         return pa.string()
 
@@ -108,8 +108,9 @@ class Vocabulary:
         """The labels at ``indices`` as text."""
         return self._column(pa.string()).take(pa.array(indices))
 
-    def _column(self, kind: pa.DataType) -> pa.Array:
-        return pa.array([str(label) for label in self.labels] if pa.types.is_string(kind) else self.labels, kind)
+    def _column(self, arrow_type: pa.DataType) -> pa.Array:
+        labels = [str(label) for label in self.labels] if pa.types.is_string(arrow_type) else self.labels
+        return pa.array(labels, arrow_type)
 
 
 NO_VOCABULARY = Vocabulary(0)
@@ -128,16 +129,17 @@ def room_for(distinct: int, most: int) -> int:
 
 def plain(values: pa.Array) -> pa.Array:
     """Values as labels are made of them: text, numbers and booleans as they are, anything else as its text."""
-    kind = values.type
-    if pa.types.is_dictionary(kind):
+    arrow_type = values.type
+    if pa.types.is_dictionary(arrow_type):
         return plain(values.dictionary_decode())
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_string(kind):
+    numeric = pa.types.is_boolean(arrow_type) or pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type)
+    if numeric or pa.types.is_string(arrow_type):
         return values
-    if pa.types.is_nested(kind):
-        raise EncodeError(f"expected a label (text, number or boolean), found {kind}", item=0)
-    if pa.types.is_timestamp(kind):
+    if pa.types.is_nested(arrow_type):
+        raise EncodeError(f"expected a label (text, number or boolean), found {arrow_type}", item=0)
+    if pa.types.is_timestamp(arrow_type):
         # Records spell times to the microsecond; columns of another unit must give the same labels.
-        values = pc.cast(values, pa.timestamp("us", kind.tz), safe=False)
+        values = pc.cast(values, pa.timestamp("us", arrow_type.tz), safe=False)
     return pc.cast(values, pa.string())
 
 

@@ -84,7 +84,7 @@ def infer_schema(
     if not fields:
         raise SchemaError(
             "infer_schema found no column that a field could be made of: "
-            + "; ".join(f"{one.query}: {one.reason}" for one in inference.decisions)
+            + "; ".join(f"{decision.query}: {decision.reason}" for decision in inference.decisions)
         )
     return (fields, inference.decisions) if explain else fields
 
@@ -125,22 +125,24 @@ def _column(values: list[Any]) -> pa.Array:
 def _shards(root: str | os.PathLike[str], size: int, suffix: Suffix | str | None) -> pa.Table:
     """The first rows of the first files of a folder."""
     store = open_store(root)
-    kinds = list(Suffix) if suffix is None else [Suffix(suffix)]
-    found = {kind: list_shards(store, kind)["path"].to_pylist() for kind in kinds}
-    found = {kind: paths for kind, paths in found.items() if paths}
-    if not found:
-        raise ReadError(f"{store.uri()}: no file ends with {', '.join(f'.{kind}' for kind in kinds)}")
-    if len({frozenset(paths) for paths in found.values()}) > 1:
-        raise ReadError(f"{store.uri()} holds files of several formats: {', '.join(found)}. Remedy: give suffix=")
-    kind, paths = next(iter(found.items()))
+    suffixes = list(Suffix) if suffix is None else [Suffix(suffix)]
+    paths_by_suffix = {file_suffix: list_shards(store, file_suffix)["path"].to_pylist() for file_suffix in suffixes}
+    paths_by_suffix = {file_suffix: paths for file_suffix, paths in paths_by_suffix.items() if paths}
+    if not paths_by_suffix:
+        raise ReadError(f"{store.uri()}: no file ends with {', '.join(f'.{file_suffix}' for file_suffix in suffixes)}")
+    if len({frozenset(paths) for paths in paths_by_suffix.values()}) > 1:
+        raise ReadError(
+            f"{store.uri()} holds files of several formats: {', '.join(paths_by_suffix)}. Remedy: give suffix="
+        )
+    file_suffix, paths = next(iter(paths_by_suffix.items()))
     batches: list[pa.Table] = []
     rows = 0
     for path in paths:
-        snapshot = snapshot_files(store, kind, paths=[path])
-        wanted = min(size - rows, snapshot.rows)
-        for batch in read_rows(snapshot, store, [(0, wanted)], batch_size=max(1, wanted)):
+        snapshot = snapshot_files(store, file_suffix, paths=[path])
+        row_count = min(size - rows, snapshot.rows)
+        for batch in read_rows(snapshot, store, [(0, row_count)], batch_size=max(1, row_count)):
             batches.append(pa.Table.from_batches([batch.inputs]))
-        rows += wanted
+        rows += row_count
         if rows >= size:
             break
     return pa.concat_tables(batches, promote_options="permissive") if batches else pa.table({})
@@ -167,18 +169,18 @@ class _Inference:
         """
         nodes: list[Node] = []
         taken: dict[str, str] = {}
-        for found, where in self._columns(columns, names, steps):
-            name = found.name
+        for node, where in self._columns(columns, names, steps):
+            name = node.name
             number = 2
             while name in taken:
-                name, number = f"{found.name}_{number}", number + 1
-            if name != found.name:
+                name, number = f"{node.name}_{number}", number + 1
+            if name != node.name:
                 self.warnings.append(
-                    f"{where}: its name {found.name!r} is taken by {taken[found.name]}; it becomes {name!r}"
+                    f"{where}: its name {node.name!r} is taken by {taken[node.name]}; it becomes {name!r}"
                 )
-                found = found.replace(name=name)
+                node = node.replace(name=name)
             taken[name] = where
-            nodes.append(found)
+            nodes.append(node)
         return nodes
 
     def _columns(
@@ -203,12 +205,12 @@ class _Inference:
         self, key: str, path: tuple[str, ...], steps: tuple[str | None, ...], values: Any
     ) -> tuple[Node | None, str]:
         name = re.sub(r"[^\w-]", "_", "_".join(path))
-        kind = values.type
-        if pa.types.is_union(kind):
+        arrow_type = values.type
+        if pa.types.is_union(arrow_type):
             return None, "values of several types"
         if len(values) == 0:
             return None, "nothing but nulls"
-        if family(kind) == "list" and family(kind.value_type) == "object":
+        if family(arrow_type) == "list" and family(arrow_type.value_type) == "object":
             return self._array(name, steps, values)
         chosen, options, reason = self._leaf(name, values)
         if chosen is None:
@@ -239,12 +241,12 @@ class _Inference:
         column = Evidence(name, values)
         best: tuple[FieldType, Proposal] | None = None
         refused = ""
-        for kind in FIELD_TYPES.values():
-            answer = kind.recognise(column, self.config) if kind.recognise is not None else None
+        for field_type in FIELD_TYPES.values():
+            answer = field_type.recognise(column, self.config) if field_type.recognise is not None else None
             if isinstance(answer, Refusal):
                 refused = answer.reason
             elif answer is not None and (best is None or answer.fit >= best[1].fit):
-                best = kind, answer
+                best = field_type, answer
         if best is None:
             spelled = f"lists of {values.type.value_type}" if family(values.type) == "list" else str(values.type)
             return None, {}, refused or f"no field type fits {spelled}"

@@ -78,9 +78,9 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from exc
     needed = ("schema", "vocabularies", "state_dict")
     if not isinstance(values, dict) or any(key not in values for key in needed):
-        found = sorted(values) if isinstance(values, dict) else type(values).__name__
+        held = sorted(values) if isinstance(values, dict) else type(values).__name__
         raise CheckpointError(
-            f"checkpoint {path} is not one of json2vec: expected the keys {', '.join(needed)}, found {found}. "
+            f"checkpoint {path} is not one of json2vec: expected the keys {', '.join(needed)}, found {held}. "
             "Remedy: a checkpoint of PyPI json2vec is brought over with the export script and Model.from_exported"
         )
     if values.get("format", FORMAT) != FORMAT:
@@ -90,8 +90,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def plain_factory(factory: Any) -> dict[str, Any] | None:
     """An optimizer's or scheduler's factory as plain values; None where it has no import path."""
-    found = as_factory(factory)
-    return None if found is None else found.to_plain()
+    named = as_factory(factory)
+    return None if named is None else named.to_plain()
 
 
 def described(

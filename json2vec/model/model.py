@@ -136,7 +136,7 @@ class Model(ModuleTree):
         n, c = batch.size, self.schema.d_model
         tokens = embed_leaves({leaf: self._node(leaf).embedder for leaf in self.schema.inputs}, batch.fields)
         arrays: dict[Address, torch.Tensor] = {}
-        held = occupied(self.schema, batch.fields, n) if skips(self.schema) else {}
+        occupied_slots = occupied(self.schema, batch.fields, n) if skips(self.schema) else {}
         for address in self.schema.deepest_first:
             children = self._children(address, tokens, arrays)
             if children:
@@ -144,7 +144,7 @@ class Model(ModuleTree):
                 length = array.max_length
                 sequences = n * self.schema.slots(address)
                 joined = torch.cat([child.reshape(sequences, length, c) for child in children], dim=1)
-                slots = Slots.of(held[address], length) if array.padding == "skip" else None
+                slots = Slots.of(occupied_slots[address], length) if array.padding == "skip" else None
                 arrays[address] = self.nodes[address].encoder(joined, slots)  # type: ignore[operator, union-attr]
         arrays = {address: vectors.view(n, self.schema.slots(address), c) for address, vectors in arrays.items()}
         decoded = {}
@@ -175,7 +175,7 @@ class Model(ModuleTree):
         Raises:
             SchemaError: ``reconstruct`` names no active leaf.
         """
-        wanted = {self._reconstructed(name) for name in reconstruct}
+        reconstructed = {self._reconstructed(name) for name in reconstruct}
         # An array below which there are only targets gets no tokens, so it has no vector to give.
         arrays = [
             address for address in self.schema.embed
@@ -184,7 +184,7 @@ class Model(ModuleTree):
         leaves = [
             address
             for address, leaf in self.schema.active.items()
-            if (leaf.target or leaf.embed or address in wanted) and field_type(leaf).write is not None
+            if (leaf.target or leaf.embed or address in reconstructed) and field_type(leaf).write is not None
         ]
         return arrays + leaves
 
@@ -280,12 +280,12 @@ class Model(ModuleTree):
             leaf, field = self.schema.leaves[address], batch.fields[address]
             assert field.trainable is not None
             selected = field.trainable.reshape(batch.size, -1)
-            loss, found = field_type(leaf).loss(
+            loss, leaf_metrics = field_type(leaf).loss(
                 decoded[address][1], field, leaf, self._node(address).embedder, selected
             )
             total = total + leaf.weight * loss
             prefix = f"{address.replace('/', ':')}/{strata}"
-            metrics |= {f"{prefix}:{key}".lower(): value.detach() for key, value in found.items()}
+            metrics |= {f"{prefix}:{key}".lower(): value.detach() for key, value in leaf_metrics.items()}
         metrics[f"loss/{strata}"] = total.detach()
         self.log_dict(metrics, batch_size=batch.size, on_step=False, on_epoch=True, sync_dist=True)
         # Every parameter takes part, so that DDP's default strategy finds none unused.
@@ -310,8 +310,8 @@ class Model(ModuleTree):
                 "the model has no optimizer. Remedy: pass optimizer= to Model.from_schema, for example "
                 "optimizer=json2vec.helpers.optimizers.adamw(1e-3), or set model.optimizer"
             )
-        made = self.optimizer
-        optimizer = made if isinstance(made, torch.optim.Optimizer) else made(self)
+        configured = self.optimizer
+        optimizer = configured if isinstance(configured, torch.optim.Optimizer) else configured(self)
         if self.scheduler is None:
             return optimizer
         scheduler = self.scheduler(self, optimizer) if callable(self.scheduler) else self.scheduler
@@ -354,11 +354,11 @@ class Model(ModuleTree):
         values = checkpoints.load(path)
         checkpoints.import_field_types(values.get("field_types", {}), trusted_modules, path)
         schema = checkpoints.schema_of(values, path)
-        made = {
+        factories = {
             name: None if values.get(name) is None else Factory.from_plain(values[name], trusted_modules)
             for name in ("optimizer", "scheduler")
         }
-        model = cls(schema, batch_size=values.get("batch_size", 1), **made)
+        model = cls(schema, batch_size=values.get("batch_size", 1), **factories)
         model.preprocessor_fingerprint = values.get("preprocessor")
         model._restore_learned(values)
         checkpoints.load_tensors(model, values["state_dict"], path)
@@ -410,16 +410,16 @@ class Model(ModuleTree):
 
     def _restore_vocabularies(self, labels: Mapping[str, list]) -> None:
         for address, of_leaf in labels.items():
-            known = self.vocabularies.get(Address(address))
-            if known is not None:
-                self.vocabularies[Address(address)] = Vocabulary(known.capacity, of_leaf)
+            vocabulary = self.vocabularies.get(Address(address))
+            if vocabulary is not None:
+                self.vocabularies[Address(address)] = Vocabulary(vocabulary.capacity, of_leaf)
 
     def _compare_outside(self, digests: Mapping[str, str], path: str | Path) -> None:
-        for address, found in self.outside().items():
-            if digests.get(address, found) != found:
+        for address, digest in self.outside().items():
+            if digests.get(address, digest) != digest:
                 raise CheckpointError(
                     f"{address}: checkpoint {path} was trained with another language model than this one: "
-                    f"SHA-256 {digests[address][:12]}, found {found[:12]}. Remedy: provide the same weights; pin "
+                    f"SHA-256 {digests[address][:12]}, found {digest[:12]}. Remedy: provide the same weights; pin "
                     "revision="
                 )
 
@@ -427,5 +427,5 @@ class Model(ModuleTree):
 def one_batch(table: pa.Table) -> pa.RecordBatch:
     """A table's rows as a single record batch."""
     batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_arrays([pa.array([], one.type) for one in table.schema],
+    return batches[0] if batches else pa.RecordBatch.from_arrays([pa.array([], column.type) for column in table.schema],
                                                                  schema=table.schema)  # fmt: skip

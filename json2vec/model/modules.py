@@ -30,10 +30,10 @@ Outputs = dict[str, torch.Tensor]
 class LeafNode(nn.Module):
     """A leaf's embedder, and its decoder: pooling, then heads."""
 
-    def __init__(self, kind: FieldType, leaf: Leaf, shape: Shape) -> None:
+    def __init__(self, leaf_type: FieldType, leaf: Leaf, shape: Shape) -> None:
         super().__init__()
-        self.embedder = kind.embedder(leaf, shape)
-        self.decoder = kind.decoder(leaf, shape)
+        self.embedder = leaf_type.embedder(leaf, shape)
+        self.decoder = leaf_type.decoder(leaf, shape)
         self.slots = shape.slots
         if leaf.pooling == "query":
             self.decoder.pool = Pool(shape.slots, shape.d_model, leaf.n_heads, leaf.n_linear, leaf.dropout or 0.0)
@@ -162,13 +162,13 @@ class ModuleTree(lit.LightningModule):
         for address, node in schema.nodes.items():
             # A ModuleDict has no get().
             old = self.nodes[address] if address in self.nodes and address not in fresh else None
-            known = None if address in fresh else self.vocabularies.get(address)
+            learned = None if address in fresh else self.vocabularies.get(address)
             if ready is not None and address in ready:
-                modules[address], vocabulary = ready[address], _vocabulary(node, known)
+                modules[address], vocabulary = ready[address], _vocabulary(node, learned)
             elif old is not None and self._unchanged(schema, address):
-                modules[address], vocabulary = old, known
+                modules[address], vocabulary = old, learned
             else:
-                module, vocabulary = _module(schema, address), _vocabulary(node, known)
+                module, vocabulary = _module(schema, address), _vocabulary(node, learned)
                 module.apply(_initialise)
                 module.to(self.device, self.dtype if isinstance(self.dtype, torch.dtype) else None)
                 if old is not None and type(node) is type(self.schema.nodes[address]):
@@ -187,14 +187,16 @@ class ModuleTree(lit.LightningModule):
         embedders: dict[str, Any] = {
             address: module.embedder for address, module in self.nodes.items() if isinstance(module, LeafNode)
         }
-        return {str(address): one.outside() for address, one in embedders.items() if hasattr(one, "outside")}
+        return {
+            str(address): embedder.outside() for address, embedder in embedders.items() if hasattr(embedder, "outside")
+        }
 
     def _unchanged(self, schema: Schema, address: Address) -> bool:
         """Whether a node's module can stay: same options, and for a leaf the same slots."""
-        mine, other = self.schema.nodes.get(address), schema.nodes[address]
-        if isinstance(mine, Array) and isinstance(other, Array):
-            return mine.replace(fields=other.fields, masks=other.masks) == other
-        return mine == other and self.schema.slots(address) == schema.slots(address)
+        old, new = self.schema.nodes.get(address), schema.nodes[address]
+        if isinstance(old, Array) and isinstance(new, Array):
+            return old.replace(fields=new.fields, masks=new.masks) == new
+        return old == new and self.schema.slots(address) == schema.slots(address)
 
 
 def _module(schema: Schema, address: Address) -> nn.Module:
@@ -205,10 +207,10 @@ def _module(schema: Schema, address: Address) -> nn.Module:
     return LeafNode(field_type(node), node, Shape(schema.d_model, schema.slots(address)))
 
 
-def _vocabulary(node: Node, known: Vocabulary | None = None) -> Vocabulary | None:
+def _vocabulary(node: Node, learned: Vocabulary | None = None) -> Vocabulary | None:
     """The vocabulary of a node, with the labels known so far while there is room; None where its type has none."""
     capacity = field_type(node).capacity if isinstance(node, Leaf) else None
-    return None if capacity is None else Vocabulary(capacity(node), () if known is None else known.labels)
+    return None if capacity is None else Vocabulary(capacity(node), () if learned is None else learned.labels)
 
 
 def _copy_fitting(tensors: dict[str, torch.Tensor], module: nn.Module) -> None:

@@ -21,15 +21,15 @@ def occupied(schema: Schema, fields: Mapping[Address, FieldBatch], size: int) ->
 
     A slot of a leaf holds an item unless its state is padded. A slot of a nested array does if any slot below it does.
     """
-    found: dict[Address, torch.Tensor] = {}
+    by_array: dict[Address, torch.Tensor] = {}
     for address in schema.deepest_first:
         places, length = size * schema.slots(address), schema.arrays[address].max_length
         below = [Address(address, child.name) for child in schema.arrays[address].fields]
         leaves = [fields[at].state != Tokens.padded for at in below if at in schema.inputs]
-        arrays = [found[at].any(1) for at in below if at in found]
+        arrays = [by_array[at].any(1) for at in below if at in by_array]
         if leaves or arrays:
-            found[address] = torch.cat([one.reshape(places, length) for one in leaves + arrays], dim=1)
-    return found
+            by_array[address] = torch.cat([slots.reshape(places, length) for slots in leaves + arrays], dim=1)
+    return by_array
 
 
 def skips(schema: Schema) -> bool:

@@ -43,8 +43,8 @@ class Predictions:
         """The same with every tensor in host memory; one wait for the device."""
 
         def start_copy(tensor: torch.Tensor) -> torch.Tensor:
-            kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
-            return tensor.detach().to("cpu", kind, non_blocking=tensor.is_cuda)
+            dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+            return tensor.detach().to("cpu", dtype, non_blocking=tensor.is_cuda)
 
         moved = {
             address: {key: start_copy(tensor) for key, tensor in tensors.items()}
@@ -111,7 +111,7 @@ def output_type(
             axes = (*schema.shape(address)[1:], schema.d_model)
         if address in embedded:
             payload[EMBEDDING] = uniform_type(pa.float32(), axes)
-        children.append(pa.field(address, pa.struct([pa.field(key, kind) for key, kind in payload.items()])))
+        children.append(pa.field(address, pa.struct(list(payload.items()))))
     return pa.struct(children)
 
 

@@ -95,8 +95,8 @@ class Attention(nn.Module):
         heads = projection.out_features // self.head_dim
         cos, sin = tables(projected_MC.shape[-2], heads, self.head_dim, projected_MC.device, period)
         bias = swap(projection.bias.unsqueeze(-1), self.head_dim).squeeze(-1)
-        other = F.linear(inputs_MC, swap(projection.weight, self.head_dim), bias)
-        return torch.addcmul(projected_MC * cos, other, sin).unflatten(-1, (heads, self.head_dim))
+        swapped = F.linear(inputs_MC, swap(projection.weight, self.head_dim), bias)
+        return torch.addcmul(projected_MC * cos, swapped, sin).unflatten(-1, (heads, self.head_dim))
 
     def _project(self, x_BLC: torch.Tensor, slots: Slots | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Turned queries (B, L, C), turned keys and values (B, L, K D), from one matrix product."""

@@ -175,8 +175,8 @@ def _prepare_small(attention: Attention, length: int, period: int | None) -> Res
     heads, groups, dim = attention.n_heads, attention.n_kv_heads, attention.head_dim
     repeats, scale = heads // groups, dim**-0.5
     projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    weight = torch.cat([projections[0].weight * scale, *(one.weight for one in projections[1:])])
-    bias = torch.cat([projections[0].bias * scale, *(one.bias for one in projections[1:])])
+    weight = torch.cat([projections[0].weight * scale, *(projection.weight for projection in projections[1:])])
+    bias = torch.cat([projections[0].bias * scale, *(projection.bias for projection in projections[1:])])
     turned = (heads + groups) * dim
     cos, sin = (table.t()[:, None, :, None] for table in turns(length, dim, weight.device, period))  # (L, 1, D // 2, 1)
 

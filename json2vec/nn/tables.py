@@ -12,9 +12,12 @@ SMALL_TABLE = 16_384
 """Numbers in an embedding table above which its leaf goes alone: together, the tables are copied for every batch."""
 
 
-def plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether ``module`` does what ``kind`` does and nothing else: no subclass, such as an adapter, and no hooks."""
-    return type(module) is kind and not hooked(module)
+def plain(module: nn.Module, module_class: type[nn.Module]) -> bool:
+    """Whether ``module`` does what its class ``module_class`` does and nothing else.
+
+    A subclass, such as an adapter, or a hook may do something else.
+    """
+    return type(module) is module_class and not hooked(module)
 
 
 def hooked(module: nn.Module) -> bool:

@@ -41,10 +41,10 @@ class EvenSample:
     is asked for whenever they grow too many. So neither batches nor a period in the data matter.
     """
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, dtype: Any) -> None:
         self._seen, self._mask = 0, np.uint64(0)
         self._hashes = np.zeros(0, np.uint64)
-        self.values: np.ndarray = np.zeros(0, kind)
+        self.values: np.ndarray = np.zeros(0, dtype)
         self.folders = np.zeros(0, np.int64)
 
     def update(self, values: np.ndarray, folders: np.ndarray) -> None:
@@ -64,12 +64,12 @@ class EvenSample:
         in each bin; ``bins`` says which one each value is in."""
         sizes = np.bincount(self.folders, minlength=FOLDERS)
         enough = np.flatnonzero(sizes >= ENOUGH)
-        made = np.zeros((len(enough), 1 + count), np.int64)
+        histograms = np.zeros((len(enough), 1 + count), np.int64)
         for row, folder in enumerate(enough):
             inside = self.folders == folder
-            made[row, 0] = len(np.unique(self.values[inside])) == 1
-            made[row, 1:] = np.bincount(bins[inside], minlength=count)
-        return made
+            histograms[row, 0] = len(np.unique(self.values[inside])) == 1
+            histograms[row, 1:] = np.bincount(bins[inside], minlength=count)
+        return histograms
 
 
 class LabelTally:
@@ -97,8 +97,8 @@ class LabelTally:
             if isinstance(values, list):
                 self._strange.update(value for value, strange in zip(values, unknown, strict=True) if strange)
             else:
-                found = pc.value_counts(values.filter(pa.array(unknown)))
-                self._strange.update(dict(zip(*(found.field(i).to_pylist() for i in (0, 1)), strict=True)))
+                counted = pc.value_counts(values.filter(pa.array(unknown)))
+                self._strange.update(dict(zip(*(counted.field(i).to_pylist() for i in (0, 1)), strict=True)))
 
     def _best(self) -> list[int]:
         order = np.lexsort((np.arange(len(self._known)), -self._known))
@@ -250,9 +250,9 @@ def _sizes(lists: Any) -> np.ndarray:
 
 
 def _lists(array: Any, address: Address) -> Any:
-    kind = array.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    arrow_type = array.type
+    if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type):
         return array
     if array.null_count == len(array):
         return pa.nulls(len(array), pa.list_(pa.null()))
-    raise EncodeError(f"{address}: expected a list, found a column of type {kind}")
+    raise EncodeError(f"{address}: expected a list, found a column of type {arrow_type}")

@@ -222,8 +222,8 @@ class Profile:
             CheckpointError: another format, or values that no profile has.
         """
         if values.get("format") != FORMAT:
-            found = values.get("format")
-            raise CheckpointError(f"the training profile has format {found!r}; this version reads {FORMAT}")
+            written_format = values.get("format")
+            raise CheckpointError(f"the training profile has format {written_format!r}; this version reads {FORMAT}")
         try:
             return Profile(
                 rows=values["rows"],
@@ -258,8 +258,8 @@ def _leaf(values: Mapping[str, Any]) -> LeafProfile:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 @dataclass(frozen=True)
@@ -282,22 +282,22 @@ class Drift:
         return self.psi is not None and self.psi > limit + self.noise + self.natural
 
 
-def drift(expected: LeafProfile, found: LeafProfile, rows: int) -> Drift:
+def drift(expected: LeafProfile, sampled: LeafProfile, rows: int) -> Drift:
     """Compare the values of a leaf.
 
     Args:
-        found: counted in the bins and labels of ``expected`` (`Profiler` with ``reference=``).
-        rows: behind ``found``; slots of one row tell no more than one row.
+        sampled: counted in the bins and labels of ``expected`` (`Profiler` with ``reference=``).
+        rows: behind ``sampled``; slots of one row tell no more than one row.
     """
-    if expected.numbers and found.numbers and expected.numbers.edges == found.numbers.edges:
-        moved = _psi(list(expected.numbers.bins), list(found.numbers.bins), rows)
+    if expected.numbers and sampled.numbers and expected.numbers.edges == sampled.numbers.edges:
+        moved = _psi(list(expected.numbers.bins), list(sampled.numbers.bins), rows)
         return replace(moved, natural=expected.apart.psi)
-    if expected.labels and found.labels and expected.labels.count and found.labels.count:
-        counts = dict(_keyed(found.labels.top))
+    if expected.labels and sampled.labels and expected.labels.count and sampled.labels.count:
+        counts = dict(_keyed(sampled.labels.top))
         top = _keyed(expected.labels.top)
         moved = _psi(
             _with_rest([count for _, count in top], expected.labels),
-            _with_rest([counts.get(key, 0) for key, _ in top], found.labels),
+            _with_rest([counts.get(key, 0) for key, _ in top], sampled.labels),
             rows,
         )
         return replace(moved, natural=expected.apart.psi)
@@ -313,20 +313,20 @@ def _with_rest(counts: list[int], labels: Labels) -> list[int]:
     return [*counts, labels.count - labels.unknown - sum(counts), labels.unknown]
 
 
-def stability_index(expected: Sequence[int], found: Sequence[int]) -> tuple[float, int]:
+def stability_index(expected: Sequence[int], sampled: Sequence[int]) -> tuple[float, int]:
     """The population stability index of two histograms, and how many bins it is of."""
     # A bin that both sides leave empty says nothing; half a count in each of the others keeps the logarithms finite.
-    pairs = [(a, b) for a, b in zip(expected, found, strict=True) if a or b]
+    pairs = [(a, b) for a, b in zip(expected, sampled, strict=True) if a or b]
     bins, n, m = len(pairs), sum(a for a, _ in pairs), sum(b for _, b in pairs)
     shares = [((a + 0.5) / (n + bins / 2), (b + 0.5) / (m + bins / 2)) for a, b in pairs]
     return sum((q - p) * math.log(q / p) for p, q in shares), bins
 
 
-def _psi(expected: list[int], found: list[int], rows: int) -> Drift:
-    psi, bins = stability_index(expected, found)
+def _psi(expected: list[int], sampled: list[int], rows: int) -> Drift:
+    psi, bins = stability_index(expected, sampled)
     if bins < 2:
         return Drift(0.0)
-    n, m = sum(expected), sum(found)
+    n, m = sum(expected), sum(sampled)
     # Without drift the index is about chi-squared with bins - 1 degrees of freedom, over the sample sizes; its 0.999
     # quantile by Wilson and Hilferty (1931).
     degrees = bins - 1

@@ -48,9 +48,9 @@ class Profiler:
         self._schema = schema
         self._vocabularies = vocabularies
         self._compared = reference is not None
-        known = {} if reference is None else reference.leaves
+        expected_leaves = {} if reference is None else reference.leaves
         self._leaves = {
-            address: _LeafCounts(leaf, known.get(address), compared=self._compared)
+            address: _LeafCounts(leaf, expected_leaves.get(address), compared=self._compared)
             for address, leaf in schema.inputs.items()
         }
         self._arrays = {
@@ -69,14 +69,14 @@ class Profiler:
         observations = rows.observations if isinstance(rows, RowBatch) else rows
         folders = _folders(rows) if isinstance(rows, RowBatch) else np.zeros(rows.num_rows, np.int64)
         for address, counts in self._leaves.items():
-            some = observations
+            counted_rows = observations
             if self._schema.query(address).steps is None:
-                some = observations.slice(0, max(0, BY_ROW_LIMIT - self.rows))
-            if some.num_rows:
+                counted_rows = observations.slice(0, max(0, BY_ROW_LIMIT - self.rows))
+            if counted_rows.num_rows:
                 try:
-                    column = resolve(some, self._schema, address, predict=True)
+                    column = resolve(counted_rows, self._schema, address, predict=True)
                     counts.update(
-                        column, self._vocabularies.get(address, NO_VOCABULARY), folders[: some.num_rows]
+                        column, self._vocabularies.get(address, NO_VOCABULARY), folders[: counted_rows.num_rows]
                     )
                 except EncodeError as exc:
                     raise located(exc, address, rows) from exc
@@ -186,6 +186,6 @@ def _variation(histograms: np.ndarray) -> dict[str, Any]:
     from their sum."""
     constant, counts = histograms[:, 0], histograms[:, 1:]
     total = counts.sum(0).tolist()
-    found = [(stability_index(total, one.tolist()), int(one.sum())) for one in counts]
-    psi = max(max(0.0, index - (bins - 1) / n) for (index, bins), n in found)
+    indexes = [(stability_index(total, folder.tolist()), int(folder.sum())) for folder in counts]
+    psi = max(max(0.0, index - (bins - 1) / n) for (index, bins), n in indexes)
     return {"folders": len(counts), "psi": float(psi), "constant": int(constant.sum())}

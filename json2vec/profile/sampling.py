@@ -24,13 +24,15 @@ _PIECES = 16  # each costs the decoding of its row group up to it
 _ROWS_AT_ONCE = 8192
 
 
-def spread(rows: int, wanted: int, pieces: int = _PIECES) -> list[tuple[int, int]]:
-    """Up to ``pieces`` ranges of row numbers, evenly over 0..rows-1, with ``wanted`` rows in all; the first and the
-    last row are among them."""
-    if wanted >= rows:
+def spread(rows: int, rows_wanted: int, pieces: int = _PIECES) -> list[tuple[int, int]]:
+    """Up to ``pieces`` ranges of row numbers, evenly over 0..rows-1, with ``rows_wanted`` rows in all.
+
+    The first and the last row are among them.
+    """
+    if rows_wanted >= rows:
         return [(0, rows)] if rows else []
-    count = max(1, min(pieces, wanted))
-    lengths = [wanted // count + (i < wanted % count) for i in range(count)]
+    count = max(1, min(pieces, rows_wanted))
+    lengths = [rows_wanted // count + (i < rows_wanted % count) for i in range(count)]
     starts = np.linspace(0, rows - lengths[-1], count).astype(np.int64)
     ranges: list[tuple[int, int]] = []
     for start, length in zip(starts.tolist(), lengths, strict=True):

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from json2vec.data.reuse_rows import Found
+from json2vec.data.reuse_rows import StoredRows
 from json2vec.errors import Json2VecError
 from json2vec.rank_files.commit import file_problem
 from json2vec.rank_files.journal import read_adopted
@@ -221,7 +221,7 @@ class Reuse:
 
     # -- finding -------------------------------------------------------------------------------------------------------
 
-    def look_up(self, source: pa.StructArray) -> Found:
+    def look_up(self, source: pa.StructArray) -> StoredRows:
         """See `json2vec.data.reuse_rows.StoredPredictions`."""
         hashes = source.field("hash").to_numpy()
         place = self._find(source, hashes)
@@ -230,7 +230,7 @@ class Reuse:
         counts[known] = self._counts[place[known]]
         first = np.full(len(place), -1, np.int64)
         predictions, first[known] = self._gather(self._first[place[known]], counts[known])
-        return Found(predictions, first, counts)
+        return StoredRows(predictions, first, counts)
 
     def _find(self, source: pa.StructArray, hashes: np.ndarray) -> np.ndarray:
         """int64 (N,): the place of a stored row with each hash, -1 where there is none."""

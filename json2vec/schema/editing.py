@@ -31,9 +31,9 @@ def select(schema: Schema, *selectors: Any, include_root: bool = True) -> list[N
     Raises:
         SchemaError: a selector asks for an attribute that no node has, or names no node.
     """
-    known = {name for options in LEAF_TYPES.values() for name in options.model_fields}
-    found = matching(schema.nodes, selectors, known=known)
-    return [view for view in found if include_root or view.parent is not None]
+    option_names = {name for options in LEAF_TYPES.values() for name in options.model_fields}
+    matched = matching(schema.nodes, selectors, extra_attributes=option_names)
+    return [view for view in matched if include_root or view.parent is not None]
 
 
 def update(schema: Schema, *selectors: Any, include_root: bool = True, strict: bool = True, **values: Any) -> Schema:
@@ -48,7 +48,7 @@ def update(schema: Schema, *selectors: Any, include_root: bool = True, strict: b
     """
     if not values:
         raise SchemaError("update changes nothing: give options as keywords, for example p_mask=0.1")
-    chosen = _some(schema, selectors, include_root, "update")
+    chosen = _selected(schema, selectors, include_root, "update")
     for name in values:
         if name in _FIXED:
             raise SchemaError(f"update({name}=...): {_FIXED[name]}")
@@ -78,13 +78,13 @@ def extend(schema: Schema, *selectors_and_fields: Any) -> Schema:
     Raises:
         SchemaError: no fields, not exactly one array, or a name that the array has already.
     """
-    fields = tuple(one for one in selectors_and_fields if isinstance(one, Node))
-    selectors = [one for one in selectors_and_fields if not isinstance(one, Node)]
+    fields = tuple(argument for argument in selectors_and_fields if isinstance(argument, Node))
+    selectors = [argument for argument in selectors_and_fields if not isinstance(argument, Node)]
     if not fields:
         raise SchemaError("extend needs at least one field: extend(where(...), Number('x'))")
     if list(selectors_and_fields[: len(selectors)]) != selectors:
         raise SchemaError("extend takes the selectors first, then the fields")
-    chosen = _some(schema, selectors, True, "extend") if selectors else select(schema)[:1]
+    chosen = _selected(schema, selectors, True, "extend") if selectors else select(schema)[:1]
     if len(chosen) != 1 or not isinstance(chosen[0].node, Array):
         raise SchemaError(f"extend needs exactly one array; selected: {', '.join(view.address for view in chosen)}")
     target = chosen[0].address
@@ -103,15 +103,15 @@ def delete(schema: Schema, *selectors: Any) -> Schema:
     """
     if not selectors:
         raise SchemaError("delete needs a selector; it would remove everything")
-    gone = {view.address for view in _some(schema, selectors, True, "delete")}
-    if Address(schema.root.name) in gone:
+    named = {view.address for view in _selected(schema, selectors, True, "delete")}
+    if Address(schema.root.name) in named:
         raise SchemaError(f"the root {schema.root.name!r} cannot be deleted; expected a node below it")
-    removed = gone | {address for view in select(schema) if view.address in gone for address in view.descendants}
+    removed = named | {address for view in select(schema) if view.address in named for address in view.descendants}
     for address in schema.arrays:
         left = [leaf for leaf in schema.active if leaf.startswith(f"{address}/") and leaf not in removed]
         if address not in removed and not left:
             raise SchemaError(
-                f"deleting {', '.join(sorted(gone))} would leave {address} without an active field. "
+                f"deleting {', '.join(sorted(named))} would leave {address} without an active field. "
                 + ("Remedy: delete the array itself" if address.parent else "A schema needs at least one")
             )
 
@@ -128,17 +128,17 @@ def delete(schema: Schema, *selectors: Any) -> Schema:
 def _still_there(mask: Mask, array: Address, removed: set[Address], schema: Schema) -> tuple[str, ...]:
     """What a mask excludes, without what is deleted; a name stays as long as a leaf below the array has it."""
     left = [leaf for leaf in schema.leaves if leaf.startswith(f"{array}/") and leaf not in removed]
-    return tuple(one for one in mask.exclude if any(one in (leaf, leaf.name) for leaf in left))
+    return tuple(excluded for excluded in mask.exclude if any(excluded in (leaf, leaf.name) for leaf in left))
 
 
-def _some(schema: Schema, selectors: Iterable[Any], include_root: bool, what: str) -> list[NodeView]:
-    found = select(schema, *selectors, include_root=include_root)
-    if not found:
+def _selected(schema: Schema, selectors: Iterable[Any], include_root: bool, edit: str) -> list[NodeView]:
+    selected = select(schema, *selectors, include_root=include_root)
+    if not selected:
         raise SchemaError(
-            f"{what}: {', '.join(map(repr, selectors)) or 'the selection'} matches no node. "
+            f"{edit}: {', '.join(map(repr, selectors)) or 'the selection'} matches no node. "
             f"Nodes are: {', '.join(f'{address} ({node.type})' for address, node in schema.nodes.items())}"
         )
-    return found
+    return selected
 
 
 def _takes(node: Node, option: str) -> bool:

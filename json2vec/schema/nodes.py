@@ -133,11 +133,11 @@ class Mask(Options):
     @classmethod
     def _exclude(cls, value: Any) -> Any:
         many = isinstance(value, (list, tuple, set, frozenset))
-        given = tuple(cast("Iterable[Any]", value)) if many else () if value is None else (value,)
-        for excluded in given:
+        exclusions = tuple(cast("Iterable[Any]", value)) if many else () if value is None else (value,)
+        for excluded in exclusions:
             if not isinstance(excluded, str) and not callable(excluded):
                 raise ValueError(f"expected names, addresses or selectors; got {excluded!r}")
-        return given
+        return exclusions
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:

@@ -31,11 +31,11 @@ class Options(_Model):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     def __init__(self, **options: Any) -> None:
-        known = type(self).model_fields
+        option_names = type(self).model_fields
         for key in options:
-            if key not in known:
-                close = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known options: {', '.join(sorted(known))}"
+            if key not in option_names:
+                close = difflib.get_close_matches(key, option_names, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known options: {', '.join(sorted(option_names))}"
                 raise SchemaError(f"{type(self).__name__}({options.get('name', '')!r}): no option {key!r}; {hint}")
         try:
             super().__init__(**options)

@@ -174,18 +174,18 @@ def _with_plain_masks(array: Array, at: Address, nodes: dict[Address, Node]) -> 
 
 
 def _plain_mask(mask: Mask, at: Address, nodes: dict[Address, Node]) -> Mask:
-    if all(isinstance(one, str) for one in mask.exclude):
+    if all(isinstance(excluded, str) for excluded in mask.exclude):
         return mask
     exclude: list[str] = []
-    for one in mask.exclude:
-        if isinstance(one, str):
-            exclude.append(one)
+    for excluded in mask.exclude:
+        if isinstance(excluded, str):
+            exclude.append(excluded)
             continue
-        known = {name for options in LEAF_TYPES.values() for name in options.model_fields}
-        leaves = [view.address for view in matching(nodes, [one], known=known)
+        option_names = {name for options in LEAF_TYPES.values() for name in options.model_fields}
+        leaves = [view.address for view in matching(nodes, [excluded], extra_attributes=option_names)
                   if isinstance(view.node, Leaf) and view.address.startswith(f"{at}/")]  # fmt: skip
         if not leaves:
-            raise SchemaError(f"{at}: the mask excludes {one!r}, which is no leaf below the array")
+            raise SchemaError(f"{at}: the mask excludes {excluded!r}, which is no leaf below the array")
         exclude += [str(leaf) for leaf in leaves if leaf not in exclude]
     return mask.replace(exclude=tuple(exclude))
 

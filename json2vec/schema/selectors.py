@@ -272,23 +272,23 @@ def views(nodes: Mapping[Address, Node]) -> list[NodeView]:
 
 
 def matching(
-    nodes: Mapping[Address, Node], selectors: Iterable[Any], *, known: Iterable[str] = ()
+    nodes: Mapping[Address, Node], selectors: Iterable[Any], *, extra_attributes: Iterable[str] = ()
 ) -> list[NodeView]:
     """The nodes that every selector means.
 
     Args:
         nodes: of the whole tree.
         selectors: selectors, callables, or texts: an address, or the path below the root.
-        known: attributes that may be asked for although no node has them.
+        extra_attributes: attributes that may be asked for although no node has them.
 
     Raises:
         SchemaError: an attribute that no node has, a text that is no node, or something that is no selector.
     """
-    found = views(nodes)
-    attributes = {name for view in found for name in type(view.node).model_fields} | set(BUILT_IN) | set(known)
+    all_views = views(nodes)
+    attributes = {name for view in all_views for name in type(view.node).model_fields} | {*BUILT_IN, *extra_attributes}
     for selector in selectors:
         check(selector, attributes, nodes)
-    return [view for view in found if all(_means(selector, view) for selector in selectors)]
+    return [view for view in all_views if all(_means(selector, view) for selector in selectors)]
 
 
 def check(selector: Any, attributes: Iterable[str], nodes: Mapping[Address, Node]) -> None:
@@ -312,9 +312,9 @@ def check(selector: Any, attributes: Iterable[str], nodes: Mapping[Address, Node
         )
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, candidates: Iterable[str]) -> str:
     """What may have been meant by ``name``."""
-    names = sorted(known)
+    names = sorted(candidates)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 
