@@ -25,7 +25,8 @@ class FieldBatch:
         state: int64 (N, 1, L1, L2, ...), values of `Tokens`.
         content: what the field type defines, in tensors that begin with the shape of ``state``.
         trainable: bool, shape of ``state``: slots whose original value is to be reconstructed; None where no slot is.
-        target_state, target_content: state and content before hiding; None where nothing was hidden.
+        target_state: the state before hiding; None where nothing was hidden.
+        target_content: the content before hiding; None where nothing was hidden.
     """
 
     state: torch.Tensor
@@ -86,6 +87,7 @@ class Batch:
         """The batch with its tensors on ``device``; Arrow rows stay in host memory.
 
         Args:
+            device: where the tensors go.
             non_blocking: whether to go on while page-locked memory is copied; default: on the way to CUDA. Lightning
                 asks for it with plain tensors only.
         """

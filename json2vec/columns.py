@@ -62,6 +62,8 @@ def resolve_arrow(
 
     Args:
         rows: N rows.
+        address: the leaf, for messages.
+        query: where in a row the values are; it must have steps.
         lengths: (L1, L2, ...), max_length of each array above the leaf, without the root.
         overflows: what each of them does with items past its length.
         predict: take ``"<MASK>"`` for a masked slot.

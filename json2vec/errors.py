@@ -47,8 +47,13 @@ class SchemaError(Json2VecError, ValueError):
 class EncodeError(Json2VecError, ValueError):
     """A value that its field cannot encode.
 
-    ``item`` is the index of the offending value among the values given to the field; the layer that knows the rows
-    turns it into a file and a row and raises again with both.
+    A field knows only the index of the value. The layer that knows the rows turns it into a file and a row and raises
+    again with both.
+
+    Args:
+        message: what is wrong with the value.
+        item: the index of the value among those given to the field; None where no single value is to blame.
+        row: the index of the row in its batch; None where it is not known.
     """
 
     def __init__(self, message: str, *, item: int | None = None, row: int | None = None) -> None:

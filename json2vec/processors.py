@@ -36,9 +36,9 @@ class Preprocessor:
 
     Attributes:
         function: the user's function.
-        yields: it gives several rows for one.
-        columnar: it takes a record batch instead of a dict.
-        schema: of its rows; None infers it from the first rows.
+        yields: whether the function gives several rows for one.
+        columnar: whether it takes a record batch instead of a dict.
+        schema: the schema of the rows that it returns; None infers it from the first rows.
         kwargs: keyword arguments passed on every call.
     """
 
@@ -113,8 +113,8 @@ class Postprocessor:
     Attributes:
         function: called with (context, predictions); returns a mapping address -> columns, or None to keep the
             predictions as it left them.
-        columnar: ``predictions`` is a `pa.StructArray` instead of a dict of lists.
-        schema: of what it returns, for whoever must know it before the first row.
+        columnar: whether ``predictions`` is a `pa.StructArray` instead of a dict of lists.
+        schema: the schema of what it returns, for whoever must know it before the first row.
     """
 
     function: Callable[..., Any]
@@ -148,10 +148,11 @@ def preprocess(
     """Register a preprocessor under the function's name; with or without parentheses.
 
     Args:
-        yields: the function returns or yields several rows for one.
-        columnar: it takes and returns Arrow batches.
-        schema: of its rows. Without one it is inferred from the first rows, and a later row that does not fit it is an
-            error; say it where the first rows may not show every key and type.
+        function: the preprocessor itself, where the decorator is used without parentheses.
+        yields: whether the function returns or yields several rows for one.
+        columnar: whether it takes and returns Arrow batches.
+        schema: the schema of the rows that it returns. Without one it is inferred from the first rows, and a later row
+            that does not fit it is an error; say it where the first rows may not show every key and type.
 
     Raises:
         ProcessorError: options that contradict each other, or a name that another function has already.

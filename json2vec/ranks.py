@@ -14,6 +14,9 @@ def rank_and_world(trainer: Any = None) -> tuple[int, int]:
     A trainer that spans processes knows best. Otherwise the launcher's RANK and WORLD_SIZE count: under torchrun,
     ``Trainer(devices=1)`` runs every process on its own and calls each of them rank 0.
 
+    Args:
+        trainer: a Lightning trainer, or None.
+
     Raises:
         Json2VecError: RANK and WORLD_SIZE contradict each other.
     """

@@ -39,9 +39,9 @@ class Outcome:
     """What a comparison found.
 
     Attributes:
-        profile: of the training; None where the checkpoint has none, and then nothing was compared.
-        sample: of the new rows; None where only the schemas were compared.
-        breaches: the worst first.
+        profile: the profile of the training; None where the checkpoint has none, and then nothing was compared.
+        sample: the profile of a sample of the new rows; None where only the schemas were compared.
+        breaches: what differs, the worst first.
     """
 
     profile: Profile | None
@@ -54,6 +54,7 @@ class Outcome:
         return any(breach.severity == "error" for breach in self.breaches)
 
     def of(self, *severities: Severity) -> list[Breach]:
+        """The breaches of these severities, the worst first."""
         return [breach for breach in self.breaches if breach.severity in severities]
 
     def text(self) -> str:
@@ -81,10 +82,10 @@ class Outcome:
         """Raise with every breach, unless there is no error.
 
         Args:
-            what: names the pipeline, partition and folder, as the message's first words.
+            what: the first words of the message, which name the pipeline, the partition and the folder.
 
         Raises:
-            ContractBroken: its ``breaches`` are these.
+            ContractBroken: a breach is an error; the exception's ``breaches`` are all of them.
         """
         if self.broken:
             raise ContractBroken(
@@ -99,17 +100,17 @@ def check_contract(
     """Compare a schema, and a sample, with the training.
 
     Args:
-        found: schema of the new shards, as read.
-        profile: profile of the training.
-        schema: schema of the model.
-        suffix: format of the new shards.
-        rows: how many rows they have.
-        sample: profile of some of these rows, counted by a `Profiler` with ``reference=profile``; None compares
+        found: the schema of the new shards, as read.
+        profile: the profile of the training.
+        schema: the schema of the model.
+        suffix: the format of the new shards, such as ``parquet``.
+        rows: how many rows the new shards have.
+        sample: the profile of some of these rows, counted by a `Profiler` with ``reference=profile``; None compares
             schemas alone.
         limits: which rates are tolerated, and which columns are left alone.
 
     Returns:
-        the worst first.
+        the breaches, the worst first.
     """
     limits = limits or Limits()
     breaches = check_schema(found, profile, schema, suffix=suffix, rows=rows)
@@ -132,17 +133,20 @@ def check_shards(
     """Compare shards with the training: their schema first and, unless that is broken, a sample of their rows.
 
     Args:
-        checkpoint: its values, as `json2vec.model.checkpoint.load` gives them.
+        checkpoint: the values of a checkpoint, as `json2vec.model.checkpoint.load` gives them.
         snapshot: the frozen list of the shards.
-        source: their store, or the table that stands for them.
-        sample_rows: rows to read, spread over all shards; 0 compares schemas alone.
-        preprocessor: what makes observations of rows.
-        on_bad_row: of the prediction to come: with ``quarantine`` a row that cannot be encoded is but a warning.
-        trusted_modules: that may be imported for the checkpoint's field types.
+        source: the store of the shards, or the table that stands for them.
+        sample_rows: how many rows to read, spread over all shards; 0 compares schemas alone.
+        preprocessor: what makes observations of rows; None takes the rows as they are.
+        on_bad_row: how the prediction to come will treat bad rows. With ``quarantine`` a row that cannot be encoded is
+            a warning, not an error.
+        limits: which rates are tolerated, and which columns are left alone.
+        trusted_modules: modules that may be imported for the checkpoint's field types.
 
     Raises:
-        ReadError, SnapshotChanged: the shards cannot be read.
-        CheckpointError: a field type that is not trusted.
+        ReadError: a shard cannot be read.
+        SnapshotChanged: a shard is not the one that the snapshot lists.
+        CheckpointError: the checkpoint needs a field type that is not trusted.
     """
     from json2vec.model.checkpoint import described
 
@@ -175,10 +179,16 @@ def _worst_first(breaches: Iterable[Breach]) -> list[Breach]:
 
 
 class Sample:
-    """Rows that were read from new shards, and what could not be.
+    """Rows that were read from new shards, and errors of those that the model cannot take.
+
+    Args:
+        schema: the schema of the model.
+        vocabularies: the labels that the model knows, by address of the leaf.
+        reference: the profile of the training, in whose bins the sample is counted.
+        on_bad_row: how the prediction to come will treat bad rows: ``raise`` or ``quarantine``.
 
     Attributes:
-        profile: of the rows that can be encoded; None where a whole column cannot.
+        profile: the profile of the rows that can be encoded; None where a whole column cannot.
     """
 
     def __init__(
@@ -203,7 +213,7 @@ class Sample:
         return breaches
 
     def read(self, snapshot: Snapshot, source: Any, rows: int, preprocessor: Preprocessor | None) -> None:
-        """Read about so many rows; see `check_shards` for what it raises."""
+        """Read about ``rows`` rows, spread over all shards; see `check_shards` for what it raises."""
         from json2vec.profile.profiler import Profiler
         from json2vec.profile.sampling import sample_rows
 

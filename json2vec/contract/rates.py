@@ -59,7 +59,14 @@ def bounds(count: int, observations: int) -> tuple[float, float]:
 
 
 def excess(rate: float, observations: int, expected: float, limits: Pair) -> Severity | None:
-    """How bad a rate is: None where chance, or the limits, allow it."""
+    """How bad a rate is; None where chance or the limits allow it.
+
+    Args:
+        rate: the share seen in the sample, from 0 to 1.
+        observations: how many independent observations the rate was taken of.
+        expected: the share in the training, from 0 to 1.
+        limits: how far above ``expected`` the rate may lie: (warning, error).
+    """
     low, _ = bounds(round(rate * observations), observations)
     if low > expected + limits[1]:
         return "error"
@@ -67,9 +74,15 @@ def excess(rate: float, observations: int, expected: float, limits: Pair) -> Sev
 
 
 def check_rates(sample: Profile, profile: Profile, schema: Schema, limits: Limits) -> list[Breach]:
-    """Compare a sample, counted with ``reference=profile``, with the training.
+    """Compare a sample with the training.
 
     Rates are taken of as many observations as the sample has rows, at most: what lies in one record is not independent.
+
+    Args:
+        sample: the profile of some of the new rows, counted by a `Profiler` with ``reference=profile``.
+        profile: the profile of the training.
+        schema: the schema of the model.
+        limits: which rates are tolerated.
     """
     breaches: list[Breach] = []
     for address, leaf in schema.inputs.items():

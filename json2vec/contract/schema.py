@@ -39,17 +39,32 @@ def check_schema(new_schema: pa.Schema, profile: Profile, schema: Schema, *, suf
     """Compare schemas; reads no row.
 
     Args:
-        new_schema: schema of the new shards.
-        profile: of the training.
-        schema: of the model; only columns that it reads in prediction count, with a preprocessor all columns of the
-            training but those that have a target's name.
-        suffix: format of the new shards.
-        rows: that the new shards have.
+        new_schema: the schema of the new shards.
+        profile: the profile of the training.
+        schema: the schema of the model. Only columns that it reads in prediction count. With a preprocessor all columns
+            of the training count but those that have a target's name.
+        suffix: the format of the new shards, such as ``parquet``.
+        rows: how many rows the new shards have.
+
+    Returns:
+        the breaches, in the order in which the columns are met.
     """
     return _Comparison(new_schema, profile, schema, suffix, rows).run()
 
 
 class _Comparison:
+    """One comparison: both schemas as types, their paths, and the breaches met so far.
+
+    Attributes:
+        expected: the columns of the training, as one struct type.
+        new_type: the columns of the new shards, as one struct type.
+        untyped: whether the new shards' format has no types, so that theirs were inferred from values.
+        inferred: whether the types of either side were.
+        trained_paths: every path of the training with its type.
+        new_paths: every path that only the new shards have, with its type.
+        breaches: by kind and path.
+    """
+
     def __init__(self, new_schema: pa.Schema, profile: Profile, schema: Schema, suffix: str, rows: int) -> None:
         self.expected: Any = pa.struct(list(plain_schema(profile.schema)))
         self.new_type: Any = pa.struct(list(plain_schema(new_schema)))

@@ -89,15 +89,16 @@ class PlannedDataset(IterableDataset):
     workers together give every planned row exactly once.
 
     Args:
-        plan: who reads what.
-        store_or_frame: what the plan's snapshot was made of.
-        model: has ``encode(rows, strata=...)`` and ``batch_size``.
-        rank: of this process.
-        preprocessor: see `json2vec.processors`.
-        strata: told to preprocessor and model.
-        batch_size: rows; None takes ``model.batch_size`` each time iteration begins.
-        on_bad_row, check: see `json2vec.reading.readers.read_rows`. With ``quarantine``, rows that the model cannot
-            encode are set aside as well, in prediction; in training they are an error.
+        plan: which rank reads which rows.
+        store_or_frame: what the plan's snapshot was made of: the store of the files, or the table.
+        model: what encodes the rows, with ``encode(rows, strata=...)`` and ``batch_size``.
+        rank: the rank of this process.
+        preprocessor: what makes observations of rows; see `json2vec.processors`.
+        strata: the use of the rows, which preprocessor and model are told.
+        batch_size: rows of a batch; None takes ``model.batch_size`` each time iteration begins.
+        on_bad_row: ``raise`` or ``quarantine``; see `json2vec.reading.readers.read_rows`. With ``quarantine`` rows that
+            the model cannot encode are set aside as well, in prediction; in training they are an error.
+        check: whether to compare each file with the snapshot; see `json2vec.reading.readers.read_rows`.
         padded: give all workers of all ranks the same number of rows by reading one row again where a share is one
             short, so that ranks which wait for each other at every step (validation under DDP) stay together.
         depth: how many groups of batches (`json2vec.data.encode_groups`) are encoded ahead; 0 encodes in the consumer's

@@ -47,15 +47,15 @@ class DataModule(lit.LightningDataModule):
     split -> value (splits that it leaves out have the default).
 
     Args:
-        model: has encode, learn, vocabularies and batch_size, which is read each time a loader begins.
-        splits: what each split was configured with; None for splits that are not.
+        model: what encodes the rows and learns their labels; its ``batch_size`` is read each time a loader begins.
+        splits: what each split was configured with, by name; None for splits that are not configured.
         preprocessor: a registered name, a callable dict -> dict or a `Preprocessor`.
-        options: of `COMMON_OPTIONS` and what the subclass adds.
-        defaults: the known options.
-        seed: of the training order.
+        options: the options that the user gave, by name: those of `COMMON_OPTIONS` and what the subclass adds.
+        defaults: the value of each option for splits that a mapping leaves out, by name.
+        seed: the seed of the training order.
         on_bad_row: ``raise`` or ``quarantine``; see `json2vec.reading.readers.read_rows`.
         strict_preprocessor: raise, instead of warn, where the preprocessor is not the one of the training.
-        keywords: for the preprocessor.
+        keywords: keyword arguments for the preprocessor.
 
     Raises:
         SchemaError: no split at all, an unknown keyword, or an option out of range.
@@ -150,7 +150,7 @@ class DataModule(lit.LightningDataModule):
         return self.opened(strata)[0]
 
     def predict_plan(self, world_size: int) -> Plan:
-        """The plan of the predict split for so many ranks."""
+        """The plan of the predict split for ``world_size`` ranks."""
         return Plan(self.snapshot(Strata.predict), world_size)
 
     def setup(self, stage: str) -> None:
@@ -190,7 +190,7 @@ class DataModule(lit.LightningDataModule):
         """Give the model a profile of the train split without training it, for models that were trained elsewhere.
 
         Args:
-            rows: to look at, at most; spread over the split.
+            rows: how many rows to look at, at most; they are spread over the split.
 
         Raises:
             EncodeError: a value that its field cannot encode, naming address, file and row.

@@ -28,8 +28,11 @@ class PolarsDataModule(DataModule):
 
     Args:
         model: what encodes the rows; its ``batch_size`` counts.
-        train, validate, test, predict: the frames of the splits.
-        dataframe: one frame for all splits, or a mapping split -> frame, instead of those.
+        train: the frame to train on.
+        validate: the frame to validate on.
+        test: the frame to test on.
+        predict: the frame to predict.
+        dataframe: one frame for all splits, or a mapping split -> frame, instead of the four above.
         preprocessor: a registered name, a callable dict -> dict, or what `json2vec.processors.preprocess` made;
             keywords that are no option of this class are passed to it.
         num_workers: processes that encode; 0 (default) encodes in a thread beside the device, which is enough
@@ -41,7 +44,7 @@ class PolarsDataModule(DataModule):
         sharding: unit of shuffling: file (the whole frame), chunk, record.
         chunk_batch_size: rows in a chunk.
         replacement: draw the training chunks with replacement.
-        seed: of the training order.
+        seed: the seed of the training order.
         on_bad_row: unused by frames, whose rows are all readable; ``raise``.
         strict_preprocessor: raise where the preprocessor is not the one the model was trained with (default: warn).
 

@@ -72,7 +72,9 @@ def reuse_rows(
 
     Args:
         chunks: rows as read, in the order of the plan, one output row for each input row.
+        stored: the earlier attempt whose predictions may be taken.
         encode: makes a batch of rows; it may set rows aside as rejected.
+        snapshot: the frozen list of the files that the rows come from.
         batch_size: rows to predict in one batch at most, before a preprocessor makes several of one.
         run: the preprocessor; it only sees the rows to predict.
         infer_schema: let it see the first rows as well, as in a full run, because its schema is taken from them.

@@ -32,8 +32,11 @@ class StreamingDataModule(DataModule):
         model: what encodes the rows; its ``batch_size`` counts.
         root: a local folder or an ``s3://`` URI.
         suffix: the files' format.
-        train, validate, test, predict: regular expressions searched in the full path, or `Snapshot`s that are frozen
-            already.
+        train: the files to train on: a regular expression that is searched in the full path, or a `Snapshot`, which is
+            frozen already.
+        validate: the files to validate on, likewise.
+        test: the files to test on, likewise.
+        predict: the files to predict, likewise.
         sharding: unit of shuffling in training (default: file). Prediction reads contiguous ranges of rows whatever
             it is, so that one file with one row group feeds every rank.
         file_buffer_size: files (or chunks) that training reads alternately.

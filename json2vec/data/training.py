@@ -37,18 +37,21 @@ class TrainingDataset(IterableDataset):
     out of rows begins its part again, and one that has more stops.
 
     Args:
-        snapshot, store_or_frame: the training rows.
-        model: has ``encode`` and ``batch_size``.
-        rank, world_size: of this process.
+        snapshot: the frozen list of the training files.
+        store_or_frame: what the snapshot was made of: the store of the files, or the table.
+        model: what encodes the rows, with ``encode`` and ``batch_size``.
+        rank: the rank of this process.
+        world_size: the number of ranks.
+        preprocessor: what makes observations of rows; see `json2vec.processors`.
         sharding: the unit: ``file``, ``chunk`` (chunk_batch_size consecutive rows of a file), or ``record``, a
             chunk whose rows are shuffled too. Chunks are read out of order: with Parquet row groups much larger than a
-            chunk that costs, as a row group is decoded up to the rows that are wanted.
-        chunk_batch_size: rows.
+            chunk that costs, as a row group is decoded up to the rows that are asked for.
+        chunk_batch_size: rows of a chunk.
         observation_buffer_size: rows among which the next batch is drawn at random; 1 keeps their order.
         file_buffer_size: units read alternately, a batch from each.
         sample_rate: the part of its rows, 0 < r <= 1, that a worker draws for an epoch.
         replacement: draw the units with replacement; an epoch still has as many rows as there are.
-        seed: of all of this.
+        seed: the seed of every random choice above.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class InferenceConfig(Options):
         vocab_cap: largest max_vocab_size proposed.
         array_length_quantile: max_length is this quantile of the lengths seen, 0..1.
         max_array_length: largest max_length proposed.
-        overflow: of the arrays.
+        overflow: what the arrays proposed do with items past max_length: ``head``, ``tail`` or ``error``.
         target: source key or keys, at any depth, that become targets.
     """
 
@@ -99,9 +99,9 @@ class Proposal:
     """A field type fits a column.
 
     Attributes:
-        fit: how well; of proposals that are equally sure, that of the type registered last wins.
-        reason: why, for the `Decision`; such as ``lists of texts, 12 different``.
-        options: of the field, besides its name and query.
+        fit: how sure the field type is. Of proposals that are equally sure, that of the type registered last wins.
+        reason: why the type fits, for the `Decision`; such as ``lists of texts, 12 different``.
+        options: the options of the field, besides its name and query.
         warning: what the user should be told in any case, or nothing.
     """
 

@@ -23,7 +23,12 @@ _EXACT = 2**53
 
 
 class Vocabulary:
-    """Labels in order of first appearance, at most ``capacity`` of them. An unknown label has index ``capacity``."""
+    """Labels in order of first appearance, at most ``capacity`` of them. An unknown label has index ``capacity``.
+
+    Args:
+        capacity: the most labels that there is room for.
+        labels: the labels to begin with, in order.
+    """
 
     def __init__(self, capacity: int, labels: Iterable[Label] = ()) -> None:
         self.capacity = capacity

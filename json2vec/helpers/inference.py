@@ -35,9 +35,9 @@ class Decision:
     """What became of one column.
 
     Attributes:
-        query: where its values are.
-        type: of the node it became; None where it was skipped.
-        reason: why.
+        query: where the values of the column are.
+        type: the type of the node that the column became; None where it was skipped.
+        reason: why it became that, or was skipped.
     """
 
     query: str
@@ -57,9 +57,10 @@ def infer_schema(
     Args:
         records: dicts, a polars frame or lazy frame, anything with the Arrow stream interface (`pa.Table`, pandas),
             or a folder of shards as a local path, ``file://`` or ``s3://`` URI.
-        config: all options at once; or single ones as keywords.
-        explain: return ``(fields, decisions)``.
-        suffix: of the files in a folder; None finds it out.
+        config: all options at once; or give single ones as keywords.
+        explain: return ``(fields, decisions)`` instead of the fields alone.
+        suffix: the format of the files in a folder; None finds it out.
+        overrides: single options of `InferenceConfig`, instead of ``config``.
 
     Returns:
         a list of nodes for `Model.from_schema`.

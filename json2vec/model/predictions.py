@@ -30,8 +30,9 @@ class Predictions:
     Attributes:
         emitted: by address, tensors as the field's ``emit`` gave them; ``embedding`` holds the node's vector,
             (N, C), (N, P, C) or (N, L1, ..., C).
-        schema, vocabularies: what the columns are named and typed by.
-        size: N.
+        schema: the schema of the model, whose addresses name the columns.
+        vocabularies: the labels that the model knows, by address of the leaf; they type the columns.
+        size: N, the number of rows.
     """
 
     emitted: dict[Address, dict[str, torch.Tensor]]

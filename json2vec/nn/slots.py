@@ -16,7 +16,7 @@ class Slots:
 
     Attributes:
         valid_BL: bool (B, L), at least one True a sequence.
-        items: slots of the array. Tokens lie child by child, so positions begin at 0 again after so many.
+        items: how many slots the array has. Tokens lie child by child, so positions begin at 0 again after so many.
     """
 
     valid_BL: torch.Tensor
@@ -34,5 +34,5 @@ class Slots:
         return cls(torch.ones(sequences, length, dtype=torch.bool), items)
 
     def rows(self, index: torch.Tensor) -> Slots:
-        """Those of some sequences."""
+        """The tokens of the sequences that ``index`` chooses."""
         return Slots(self.valid_BL[index], self.items)

@@ -100,10 +100,10 @@ class Apart:
     Weather is much the same for all rows of a day, and no day is like the year.
 
     Attributes:
-        folders: with enough values to tell.
-        psi: the largest population stability index of one of them, less what chance adds.
-        null_rate: the highest of one of them.
-        constant: how many of them had the same value throughout.
+        folders: how many folders have enough values to tell.
+        psi: the largest population stability index of a single folder, less what chance adds.
+        null_rate: the highest share of nulls in a single folder, from 0 to 1.
+        constant: how many folders had the same value throughout.
     """
 
     folders: int = 0
@@ -122,8 +122,8 @@ class LeafProfile:
         null: slots where a record has null, or nothing.
         padded: slots past the end of a list.
         masked: slots that a record hides.
-        labels: of a type with a vocabulary, else None.
-        numbers: of a type that measures its values, with at least one of them, else None.
+        labels: counts of the labels, where the field type has a vocabulary; else None.
+        numbers: what was measured of the values, where the field type measures them and there is one; else None.
         apart: how much of this differs from folder to folder.
     """
 
@@ -182,12 +182,12 @@ class Profile:
     """Rows as a model saw them.
 
     Attributes:
-        rows: that were looked at.
-        schema: of the shards as they were read, before any preprocessor.
-        suffix: the shards' format; ``csv``, ``json`` and ``ndjson`` have no types, theirs were inferred.
-        preprocessed: a preprocessor made what the leaves and arrays below describe.
-        leaves: by address, the leaves that are read in prediction.
-        arrays: by address, the arrays above them, without the root.
+        rows: how many rows were looked at.
+        schema: the schema of the shards as they were read, before any preprocessor.
+        suffix: the format of the shards. ``csv``, ``json`` and ``ndjson`` have no types, so that theirs were inferred.
+        preprocessed: whether a preprocessor made what the leaves and arrays below describe.
+        leaves: the slots of each leaf that is read in prediction, by address.
+        arrays: the lists of each array above these leaves, by address, without the root.
     """
 
     rows: int
@@ -286,8 +286,9 @@ def drift(expected: LeafProfile, sampled: LeafProfile, rows: int) -> Drift:
     """Compare the values of a leaf.
 
     Args:
-        sampled: counted in the bins and labels of ``expected`` (`Profiler` with ``reference=``).
-        rows: behind ``sampled``; slots of one row tell no more than one row.
+        expected: the leaf in the training.
+        sampled: the leaf in new rows, counted in the bins and labels of ``expected`` (`Profiler` with ``reference=``).
+        rows: how many rows ``sampled`` was counted in; slots of one row tell no more than one row.
     """
     if expected.numbers and sampled.numbers and expected.numbers.edges == sampled.numbers.edges:
         moved = _psi(list(expected.numbers.bins), list(sampled.numbers.bins), rows)

@@ -35,9 +35,9 @@ class Profiler:
     """Counts slots, labels and numbers of the leaves that a model reads.
 
     Args:
-        schema: of the model.
-        vocabularies: by address; they may grow in between, as long as a batch's own labels are learned before the
-            batch comes here.
+        schema: the schema of the model.
+        vocabularies: the labels that the model knows, by address of the leaf. They may grow in between, as long as a
+            batch's own labels are learned before the batch comes here.
         reference: the profile that the result will be compared with: numbers are counted in its bins, labels in its
             order, and unknown labels are kept.
     """
@@ -85,7 +85,13 @@ class Profiler:
         self.rows += observations.num_rows
 
     def finish(self, schema: pa.Schema, *, suffix: str = "parquet", preprocessed: bool = False) -> Profile:
-        """The profile of all rows so far; ``schema`` is that of the shards, as read."""
+        """The profile of all rows so far.
+
+        Args:
+            schema: the schema of the shards as they were read, before any preprocessor.
+            suffix: the format of the shards.
+            preprocessed: whether a preprocessor made what was counted.
+        """
         return Profile(
             rows=self.rows,
             schema=schema,

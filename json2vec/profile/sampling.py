@@ -50,7 +50,16 @@ def sample_rows(
     on_bad_row: OnBadRow = "raise",
     strata: Strata = Strata.predict,
 ) -> Iterator[RowBatch]:
-    """About ``rows`` input rows, spread over all files; see `read_rows` for the rest."""
+    """About ``rows`` input rows, spread over all files; see `json2vec.reading.readers.read_rows` for what it raises.
+
+    Args:
+        snapshot: the frozen list of the files.
+        source: the store of the files, or the table that stands for them.
+        rows: how many input rows to read.
+        preprocessor: what makes observations of rows; None takes the rows as they are.
+        on_bad_row: ``raise``, or ``quarantine`` to set unreadable rows aside.
+        strata: the use of the rows, which the preprocessor is told.
+    """
     yield from read_rows(
         snapshot, source, spread(snapshot.rows, rows), batch_size=_ROWS_AT_ONCE, preprocessor=preprocessor,
         on_bad_row=on_bad_row, strata=strata,
@@ -68,10 +77,10 @@ def profile_rows(
     on_bad_row: OnBadRow = "raise",
     strata: Strata = Strata.train,
 ) -> Profile:
-    """The profile of about ``rows`` rows of a snapshot.
+    """The profile of about ``rows`` rows of a snapshot; the arguments are those of `Profiler` and `sample_rows`.
 
     Raises:
-        EncodeError: a value that its field cannot encode; and what `read_rows` raises.
+        EncodeError: a value that its field cannot encode. What `json2vec.reading.readers.read_rows` raises, too.
     """
     profiler = Profiler(schema, vocabularies)
     for batch in sample_rows(

@@ -40,6 +40,9 @@ def update(schema: Schema, *selectors: Any, include_root: bool = True, strict: b
     """Change options of the nodes that every selector means.
 
     Args:
+        schema: the schema to change; it stays as it is.
+        selectors: ``where(...)``, ``predicate(...)``, a callable taking a `NodeView`, or an address.
+        include_root: False leaves the root out.
         strict: False leaves nodes alone that do not have an option; some node must have it all the same.
         values: options and their new values.
 

@@ -154,12 +154,14 @@ class Array(Node):
         attention: key/value heads of the encoder: ``mha`` all, ``gqa`` half, ``mqa`` one; ``none``: no encoder layers.
         max_length: slots of the array; items past it are dealt with as ``overflow`` says.
         overflow: keep the ``head``, keep the ``tail``, or ``error``.
-        n_layers: encoder layers. n_linear: pooling blocks.
+        n_layers: encoder layers.
+        n_linear: pooling blocks.
         padding: what slots without an item mean to the encoder and its pooling. ``attend``: they are tokens like any
             other, told apart by their state. ``skip``: they are left out, and a token's position is the index of its
             item, so that neither max_length nor padding shows in the result; an array without items is read as one
             padded item. Rows with few items are then predicted faster. A trained model keeps what it was trained with.
-        mask, masks: items hidden in training.
+        mask: which items are hidden in training; short for ``masks`` with one entry.
+        masks: which items are hidden in training, as one or more `Mask`s.
     """
 
     type: Literal["array"] = "array"

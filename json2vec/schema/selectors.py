@@ -27,10 +27,14 @@ class NodeView:
     """A node where it stands: its options as attributes, and the built-in attributes.
 
     Attributes:
-        address: of the node. parent: address of the array above; None for the root.
-        node: the options.
-        children: addresses one level down. descendants: all addresses below. ancestors: arrays above, root first.
-        target: whether it is a target field; False for arrays.
+        address: the address of the node.
+        parent: the address of the array above; None for the root.
+        node: the options of the node.
+        addresses: the addresses of all nodes of the tree.
+        children: the addresses one level down.
+        descendants: all addresses below.
+        ancestors: the addresses of the arrays above, the root first.
+        target: whether the node is a target field; False for arrays.
     """
 
     address: Address
@@ -72,7 +76,7 @@ class NodeView:
 
 
 class Selector:
-    """Base of the selectors; combine them with ``&``, ``|`` and ``~``."""
+    """The base of the selectors. Combine them with ``&``, ``|`` and ``~``."""
 
     __slots__ = ()
 
@@ -277,7 +281,7 @@ def matching(
     """The nodes that every selector means.
 
     Args:
-        nodes: of the whole tree.
+        nodes: every node of the tree, by address.
         selectors: selectors, callables, or texts: an address, or the path below the root.
         extra_attributes: attributes that may be asked for although no node has them.
 
