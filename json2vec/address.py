@@ -9,7 +9,7 @@ class Address(str):
     An address equals the plain string it spells, so dictionaries keyed by one are read with the other.
 
     Args:
-        parts: names from the root down; none at all gives the empty address.
+        parts: the names of the nodes from the root down; none at all gives the empty address.
 
     Raises:
         TypeError: a part that is not a string.
@@ -19,7 +19,7 @@ class Address(str):
 
     def __new__(cls, *parts: str) -> Address:
         for part in parts:
-            if not isinstance(part, str):
+            if not isinstance(part, str):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"Address parts must be strings; got {part!r} of type {type(part).__name__}")
         return super().__new__(cls, "/".join(parts))
 

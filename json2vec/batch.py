@@ -66,7 +66,7 @@ class Batch:
 
     Attributes:
         fields: one `FieldBatch` for each active leaf; targets are left out in prediction, where they are never read.
-        size: N.
+        size: N, the number of rows.
         rows: the Arrow rows they were made of; None for hand-made batches.
     """
 

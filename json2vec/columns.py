@@ -31,7 +31,7 @@ class LeafColumn:
     """The values of one leaf in a batch.
 
     Attributes:
-        address: the leaf.
+        address: the address of the leaf.
         values: the V values, none of them null: an Arrow array, or a list where no one Arrow type holds them all.
         slots: int64 (V,), where each value belongs in the N * P flattened slots, ascending.
         state: int64 (N * P,), values of `Tokens`; a field's ``encode`` may turn further slots into null.

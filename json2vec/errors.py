@@ -125,5 +125,5 @@ def missing_extra(extra: str, what: str) -> str | None:
 
 def _is_installed(package: str) -> bool:
     if package in sys.modules:  # None there says that it must not be imported
-        return sys.modules[package] is not None
+        return sys.modules[package] is not None  # pyright: ignore[reportUnnecessaryComparison]
     return importlib.util.find_spec(package) is not None

@@ -310,7 +310,7 @@ def apply_postprocessor(
         post: a `Postprocessor`, or any callable of (context, predictions).
         context: what it may look at: the input, the batch, the rows.
         predictions: address -> nested dicts of lists of N; for a columnar postprocessor a `pa.StructArray` of N.
-        n_rows: N.
+        n_rows: N, the number of rows that were predicted.
 
     Returns:
         address -> nested mappings of columns of N values.

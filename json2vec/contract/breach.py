@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from json2vec.enums import Severity
 from json2vec.errors import SchemaError
@@ -15,7 +15,7 @@ SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 @dataclass(frozen=True)
 class Breach:
-    """What the producers of the shards have to know.
+    """One difference, as the producers of the shards have to know it.
 
     Attributes:
         kind: a word for what changed, such as ``missing`` or ``null_rate``.
@@ -39,7 +39,7 @@ class Breach:
     addresses: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """Several lines to forward."""
+        """The breach in several lines, in a form to forward."""
         leaves = f" ({', '.join(self.addresses[:3])}{', ...' if len(self.addresses) > 3 else ''})"
         lines = [
             f"{self.severity.upper()}  column {self.where}: {self.kind}{leaves if self.addresses else ''}",
@@ -51,7 +51,7 @@ class Breach:
         return "\n".join([*lines, f"    remedy    {self.remedy}"])
 
     def row(self) -> dict[str, str]:
-        """Plain values for a table."""
+        """The breach as plain texts by column, for a table."""
         return {
             "severity": self.severity, "column": self.where, "kind": self.kind, "expected": self.expected,
             "found": self.found, "examples": "; ".join(self.examples), "remedy": self.remedy,
@@ -77,8 +77,8 @@ class Limits:
         overflow_rate: lists longer than ``max_length``, whose items are cut off.
         outside_rate: numbers that lie out of the range that training saw, by more than half its width; an error only
             where they lie out by more than its width.
-        psi: of a leaf's values (`json2vec.profile.profile.drift`), for the check on input drift; the second number is
-            not used.
+        psi: the population stability index of a leaf's values (`json2vec.profile.profile.drift`), for the check on
+            input drift. The second number of the pair is not used.
         ignore: columns (as in ``Breach.where``) or addresses whose breaches are never more than ``info``.
     """
 
@@ -116,14 +116,15 @@ class Limits:
         return column or (bool(breach.addresses) and set(breach.addresses) <= set(self.ignore))
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(name, str) for name in value):
+def _names(value: object) -> tuple[str, ...]:
+    names = tuple(cast("Sequence[Any]", value)) if isinstance(value, Sequence) else ()
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(name, str) for name in names):
         raise SchemaError(f"contract limits: ignore must be a list of columns or addresses; got {value!r}")
-    return tuple(value)
+    return names
 
 
-def _pair(name: str, value: Any) -> Pair:
-    pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+def _pair(name: str, value: object) -> Pair:
+    pair: tuple[Any, ...] = tuple(cast("Sequence[Any]", value)) if isinstance(value, (list, tuple)) else (value, value)
     numbers = len(pair) == 2 and all(isinstance(rate, (int, float)) and not isinstance(rate, bool) for rate in pair)
     most = float("inf") if name == "psi" else 1.0
     if not numbers or not 0 <= pair[0] <= pair[1] <= most:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from json2vec.processors import Preprocessor
     from json2vec.reading.readers import OnBadRow
     from json2vec.reading.snapshot import Snapshot
+    from json2vec.reading.source import Source
 
 SAMPLE_ROWS = 4096
 """Rows that the contract reads, by default."""
@@ -122,7 +123,7 @@ def check_contract(
 def check_shards(
     checkpoint: Mapping[str, Any],
     snapshot: Snapshot,
-    source: Any,
+    source: Source,
     *,
     sample_rows: int = SAMPLE_ROWS,
     preprocessor: Preprocessor | None = None,
@@ -212,7 +213,7 @@ class Sample:
             )  # fmt: skip
         return breaches
 
-    def read(self, snapshot: Snapshot, source: Any, rows: int, preprocessor: Preprocessor | None) -> None:
+    def read(self, snapshot: Snapshot, source: Source, rows: int, preprocessor: Preprocessor | None) -> None:
         """Read about ``rows`` rows, spread over all shards; see `check_shards` for what it raises."""
         from json2vec.profile.profiler import Profiler
         from json2vec.profile.sampling import sample_rows

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def spell(arrow_type: Any, *, width: int = 120) -> str:
-    """A type as producers speak of it."""
+    """A type in the words of producers: ``list of object {price: double}``.
+
+    Args:
+        arrow_type: the type.
+        width: characters of an object's fields after which they are cut off.
+    """
     name = family(arrow_type)
     if name == "string":
         return name
@@ -43,8 +48,8 @@ def judge(leaf: Leaf | None, expected: pa.DataType, found: pa.DataType, *, infer
     Args:
         leaf: the leaf that reads the column; None judges a column that some code reads, not a field.
         expected: the plain type of the column in training.
-        found: its plain type in the new shards.
-        inferred: one of the types was inferred from values, as in NDJSON, and may differ from day to day.
+        found: the plain type of the column in the new shards.
+        inferred: whether one of the types was inferred from values, as in NDJSON, and may differ from day to day.
     """
     # Field types need torch, and this module is imported where only schemas are compared.
     from json2vec.fields.registry import field_type

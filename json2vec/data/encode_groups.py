@@ -31,6 +31,7 @@ def encode_together(
     without a declared one may learn more), begin a new group.
 
     Args:
+        batches: rows as the readers give them, in order.
         encode: encodes N Arrow rows. Rows must not depend on each other.
         encode_one: encodes one batch; for a group in which ``encode`` finds a value that it cannot encode.
 

@@ -24,6 +24,7 @@ from json2vec.reading.plan import Plan, Ranges, part
 from json2vec.reading.preprocessing import PreprocessorRun
 from json2vec.reading.readers import OnBadRow, read_rows
 from json2vec.reading.row_batch import RowBatch
+from json2vec.reading.source import Source
 
 T = TypeVar("T")
 _POLL_S = 0.05  # how soon the thread notices that nobody listens any more
@@ -113,7 +114,7 @@ class PlannedDataset(IterableDataset):
     def __init__(
         self,
         plan: Plan,
-        store_or_frame: Any,
+        store_or_frame: Source,
         model: Encoder,
         *,
         rank: int = 0,

@@ -23,6 +23,7 @@ from json2vec.ranks import rank_and_world
 from json2vec.reading.plan import Plan
 from json2vec.reading.readers import OnBadRow, read_rows
 from json2vec.reading.snapshot import Snapshot
+from json2vec.reading.source import Source
 
 if TYPE_CHECKING:
     from json2vec.model.model import Model
@@ -84,7 +85,7 @@ class DataModule(lit.LightningDataModule):
             raise SchemaError(f"{self._name} has no split. Remedy: give it train=, validate=, test= or predict=")
         self.options = {name: _by_split(name, value, defaults[name]) for name, value in options.items()}
         self._check_options()
-        self._opened: dict[Strata, tuple[Snapshot, Any]] = {}
+        self._opened: dict[Strata, tuple[Snapshot, Source]] = {}
 
     @property
     def _name(self) -> str:
@@ -125,11 +126,11 @@ class DataModule(lit.LightningDataModule):
         """The value of an option for a split."""
         return self.options[name][Strata(strata)]
 
-    def _open(self, strata: Strata, split: Any) -> tuple[Snapshot, Any]:
+    def _open(self, strata: Strata, split: Any) -> tuple[Snapshot, Source]:
         """The snapshot of a split, and the store or table behind it."""
         raise NotImplementedError
 
-    def opened(self, strata: Strata | str) -> tuple[Snapshot, Any]:
+    def opened(self, strata: Strata | str) -> tuple[Snapshot, Source]:
         """The snapshot of a split, taken when first asked for, and the store or table behind it.
 
         Raises:

@@ -12,6 +12,7 @@ from json2vec.errors import SchemaError
 from json2vec.processors import PreprocessorLike
 from json2vec.reading.readers import OnBadRow
 from json2vec.reading.snapshot import Snapshot, frame_table, snapshot_frame
+from json2vec.reading.source import Source
 
 if TYPE_CHECKING:
     import polars as pl
@@ -111,7 +112,7 @@ class PolarsDataModule(DataModule):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _made_in=os.getpid())  # a spawned process is as good as the first
 
-    def _open(self, strata: Strata, split: Any) -> tuple[Snapshot, Any]:
+    def _open(self, strata: Strata, split: Any) -> tuple[Snapshot, Source]:
         if hasattr(split, "collect") and os.getpid() != self._made_in:
             raise SchemaError(
                 f"{strata} is a LazyFrame, which cannot be collected in a forked process (polars would hang). Remedy: "

@@ -78,7 +78,7 @@ def reuse_rows(
         batch_size: rows to predict in one batch at most, before a preprocessor makes several of one.
         run: the preprocessor; it only sees the rows to predict.
         infer_schema: let it see the first rows as well, as in a full run, because its schema is taken from them.
-        address: names a file in messages.
+        address: how messages name a file: takes its path, gives its address.
     """
     starts = dict(zip(snapshot.files["path"].to_pylist(), snapshot.starts.tolist(), strict=False))
     ratio = 1.0  # output rows that the preprocessor makes of one input row

@@ -15,6 +15,7 @@ from json2vec.errors import SchemaError
 from json2vec.processors import PreprocessorLike
 from json2vec.reading.readers import OnBadRow
 from json2vec.reading.snapshot import Snapshot, snapshot_files
+from json2vec.reading.source import Source
 from json2vec.storage.opening import open_store
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class StreamingDataModule(DataModule):
             keywords=kwargs,
         )  # fmt: skip
 
-    def _open(self, strata: Strata, split: Any) -> tuple[Snapshot, Any]:
+    def _open(self, strata: Strata, split: Any) -> tuple[Snapshot, Source]:
         store = open_store(self.root, self.storage_options)
         if isinstance(split, Snapshot):
             return split, store

@@ -22,6 +22,7 @@ from json2vec.processors import Preprocessor, as_preprocessor
 from json2vec.reading.readers import read_rows
 from json2vec.reading.row_batch import RowBatch
 from json2vec.reading.snapshot import Snapshot
+from json2vec.reading.source import Source
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
@@ -57,7 +58,7 @@ class TrainingDataset(IterableDataset):
     def __init__(
         self,
         snapshot: Snapshot,
-        store_or_frame: Any,
+        store_or_frame: Source,
         model: Encoder,
         *,
         rank: int = 0,

@@ -36,6 +36,7 @@ class EmbedsTogether(Protocol):
         """What ``embedder(state, content)`` gives for each of K alike embedders, tokens (K, B, C).
 
         Args:
+            embedders: K embedders whose `alike` gives the same answer.
             state_KB: the states of all slots in a row, B times L of them.
             content: tensors that begin with the shape of the state.
         """

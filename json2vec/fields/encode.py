@@ -32,8 +32,9 @@ def encode_batch(
 
     Args:
         rows: Arrow rows (the columnar path) or Python records.
-        vocabularies: by address, for the fields that have one.
-        strata: in ``predict`` targets are not read and ``"<MASK>"`` hides a slot.
+        schema: the schema of the model.
+        vocabularies: the labels that the model knows, by address of the leaf, for the fields that learn labels.
+        strata: the use of the rows. In ``predict`` targets are not read and ``"<MASK>"`` hides a slot.
 
     Raises:
         EncodeError: a value that its field cannot encode, naming address, file and row.

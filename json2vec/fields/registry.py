@@ -49,7 +49,7 @@ class FieldType:
 
     Attributes:
         name: the ``type`` of its options.
-        options: its options, a `Leaf`.
+        options: the class of its options, a subclass of `Leaf`.
 
     What the model asks:
 
@@ -82,7 +82,7 @@ class FieldType:
         tie: when two predictions of a row may differ although nothing is wrong; None where they never may.
         scale: (options, embedder) -> how many raw units are one unit of the head. Verification allows for so much more
             rounding. None where the head speaks in raw units.
-        table_parts: names of those entries of ``content`` that a table wants as columns of their own, the most
+        table_parts: the names of those entries of ``content`` that a table wants as columns of their own, the most
             important first. Empty where ``content`` as it is makes one column.
     """
 

@@ -165,8 +165,9 @@ class _Inference:
         """Nodes for the columns of one array.
 
         Args:
+            columns: the columns by key.
             names: keys of the objects gone through since that array.
-            steps: the query so far.
+            steps: the steps of the query so far.
         """
         nodes: list[Node] = []
         taken: dict[str, str] = {}

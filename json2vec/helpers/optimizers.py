@@ -19,7 +19,7 @@ def factory(path: str, **kwargs: Any) -> Factory:
 
     Args:
         path: ``module:function``; called with the model (a scheduler's with model and optimizer) and ``kwargs``.
-        kwargs: plain values.
+        kwargs: arguments for the function: plain values, which a checkpoint can keep.
 
     Raises:
         SchemaError: a malformed path, or arguments that could not be saved.
@@ -40,8 +40,8 @@ def adamw(
     """AdamW with two parameter groups, one of them without weight decay.
 
     Args:
-        learning_rate: > 0.
-        weight_decay: >= 0, of the group that decays.
+        learning_rate: the step size, > 0.
+        weight_decay: the weight decay of the group that decays, >= 0.
         betas: decay rates of the two moments, each in [0, 1).
         eps: added to the denominator, > 0.
         decay_bias: let biases decay.

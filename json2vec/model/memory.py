@@ -34,6 +34,7 @@ class Halving:
 
         Args:
             infer: predicts one part.
+            batch: the batch, on the device.
 
         Raises:
             torch.OutOfMemoryError: a single row does not fit.

@@ -346,6 +346,7 @@ class Model(ModuleTree):
         """Load a checkpoint that `save` or Lightning wrote. Nothing in it is ever executed.
 
         Args:
+            path: the checkpoint, a local file.
             trusted_modules: modules that may be imported for the custom field types and factories the file names.
 
         Raises:

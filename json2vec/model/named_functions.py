@@ -19,8 +19,8 @@ class Factory:
     """A module-level function with plain keyword arguments. Calling it imports the function and calls that.
 
     Args:
-        path: ``module:name``.
-        kwargs: text, numbers, booleans, None, and lists, tuples and dicts of them.
+        path: where to import the function from, as ``module:name``.
+        kwargs: the arguments of the call: text, numbers, booleans, None, and lists, tuples and dicts of them.
         trusted: False refuses to import the module: the path came out of a file, and nobody vouched for it.
 
     Raises:

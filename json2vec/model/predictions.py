@@ -96,6 +96,8 @@ def output_type(
     """Type of the ``predictions`` column, known before any row.
 
     Args:
+        schema: the schema of the model.
+        vocabularies: the labels that the model knows, by address of the leaf.
         addresses: nodes in the order they are written.
         embedded: those of them that carry an ``embedding``.
     """

@@ -30,7 +30,7 @@ class Labels:
 
     Attributes:
         count: labels in all slots.
-        unknown: of those, how many are not in the vocabulary.
+        unknown: how many of these labels are not in the vocabulary.
         once: different known labels that occurred exactly once.
         distinct: different known labels that occurred.
         full: the vocabulary has no room for more.
@@ -64,10 +64,10 @@ class Numbers:
     Attributes:
         count: how many finite values there are.
         infinite: how many values are not finite.
-        mean: of the finite values; 0 where there is none.
-        std: their standard deviation; 0 where there is none.
-        min: the smallest of them; 0 where there is none.
-        max: the largest of them; 0 where there is none.
+        mean: the mean of the finite values; 0 where there is none.
+        std: the standard deviation of the finite values; 0 where there is none.
+        min: the smallest finite value; 0 where there is none.
+        max: the largest finite value; 0 where there is none.
         quantiles: at `QUANTILES`, of an even sample of the values.
         edges: ascending inner bounds of bins, about the deciles; a bin holds its upper bound.
         bins: values in each of the len(edges) + 1 bins, of those sampled.
@@ -152,8 +152,8 @@ class Lengths:
 
     Attributes:
         lists: lists that there were, missing ones included.
-        empty: of those, empty or missing.
-        overflow: of those, longer than ``max_length``.
+        empty: lists that are empty or missing.
+        overflow: lists that are longer than ``max_length``.
         items: items of all lists.
         longest: items of the longest list.
         most_empty: the highest rate of empty lists of one folder.

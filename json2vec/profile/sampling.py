@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from json2vec.profile.profiler import Profiler
 from json2vec.reading.readers import OnBadRow, read_rows
 from json2vec.reading.row_batch import RowBatch
 from json2vec.reading.snapshot import Snapshot
+from json2vec.reading.source import Source
 from json2vec.schema.schema import Schema
 
 PROFILE_ROWS = 65_536
@@ -43,7 +43,7 @@ def spread(rows: int, rows_wanted: int, pieces: int = _PIECES) -> list[tuple[int
 
 def sample_rows(
     snapshot: Snapshot,
-    source: Any,
+    source: Source,
     rows: int,
     *,
     preprocessor: Preprocessor | None = None,
@@ -70,7 +70,7 @@ def profile_rows(
     schema: Schema,
     vocabularies: Mapping[Address, Vocabulary],
     snapshot: Snapshot,
-    source: Any,
+    source: Source,
     *,
     rows: int = PROFILE_ROWS,
     preprocessor: Preprocessor | None = None,

@@ -25,6 +25,7 @@ def select(schema: Schema, *selectors: Any, include_root: bool = True) -> list[N
     """The nodes that every selector means, in schema order; without selectors all nodes.
 
     Args:
+        schema: the schema whose nodes are meant.
         selectors: ``where(...)``, ``predicate(...)``, a callable taking a `NodeView`, or an address.
         include_root: False leaves the root out.
 
@@ -76,6 +77,7 @@ def extend(schema: Schema, *selectors_and_fields: Any) -> Schema:
     """Add fields behind the last child of the one array that the selectors mean; without selectors, of the root.
 
     Args:
+        schema: the schema to change; it stays as it is.
         selectors_and_fields: any number of selectors, then one or more nodes.
 
     Raises:

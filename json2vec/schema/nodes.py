@@ -25,7 +25,7 @@ class Node(Options):
 
     Args:
         name: letters, digits, ``_`` and ``-``.
-        description: free text.
+        description: free text for people; the model does not read it.
         embed: emit this node's vector, of length d_model and L2 norm 1, with every prediction.
         n_heads: attention heads; even, and d_model must be a multiple of it with at least 2 features a head.
         dropout: training only, 0 <= dropout < 1; None is 0. Not inherited.
@@ -150,7 +150,7 @@ class Array(Node):
     """A list of objects, or the root.
 
     Args:
-        fields: its children; may be given positionally.
+        fields: the leaves and arrays of each object; they may be given positionally.
         attention: key/value heads of the encoder: ``mha`` all, ``gqa`` half, ``mqa`` one; ``none``: no encoder layers.
         max_length: slots of the array; items past it are dealt with as ``overflow`` says.
         overflow: keep the ``head``, keep the ``tail``, or ``error``.

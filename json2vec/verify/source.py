@@ -9,13 +9,12 @@ import pyarrow as pa
 
 from json2vec.errors import Json2VecError
 from json2vec.reading.snapshot import Snapshot, frame_table
+from json2vec.reading.source import Source
 from json2vec.storage.opening import open_store
-from json2vec.storage.store import Store
 
 if TYPE_CHECKING:
     import polars as pl
 
-Source: TypeAlias = "Store | pa.Table"
 Inputs: TypeAlias = "str | os.PathLike[str] | pl.DataFrame | pl.LazyFrame | pa.Table"
 
 
