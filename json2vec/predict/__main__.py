@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from typing import Any
+from types import FrameType
 
 from json2vec.predict.job import PredictJobs
 from json2vec.predict.worker import run_jobs
@@ -14,6 +14,9 @@ from json2vec.predict.worker import run_jobs
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one rank of the job, or jobs, in the file given on the command line.
+
+    Args:
+        arguments: the path of the job's file and nothing else; None takes what stands on the command line.
 
     Returns:
         1 where a single job raised. With several jobs 0 as long as the rank itself lives: torchrun would end the other
@@ -33,11 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception:
         return 1
     if failed:
-        print(f"{len(failed)} of {len(jobs)} jobs failed: {', '.join(jobs[one].attempt for one in failed)}", flush=True)
+        attempts = ", ".join(jobs[number].attempt for number in failed)
+        print(f"{len(failed)} of {len(jobs)} jobs failed: {attempts}", flush=True)
     return 0
 
 
-def _terminated(number: int, frame: Any) -> None:
+def _terminated(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 

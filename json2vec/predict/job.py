@@ -24,12 +24,13 @@ class PredictJob(PredictSettings):
     Args:
         attempt: the id that all ranks share.
         checkpoint: path or URI of the model.
-        checkpoint_sha256: of the model's file; a rank refuses another file.
+        checkpoint_sha256: SHA-256 (hex) of the model's file; a rank refuses another file.
         output: the folder that the ranks write into, a path or URI.
         snapshot: `Snapshot.to_json` of the input.
         intervals: half-open ranges of the plan's row numbers to predict.
         world_size: the number of ranks.
-        storage_options: for the object store of the snapshot's root, the output and the checkpoint; never credentials.
+        storage_options: options for the object store of the snapshot's root, the output and the checkpoint; never
+            credentials.
         scratch: local folder for what is not uploaded yet and for copies of checkpoints; None takes the system's folder
             for temporary files.
         reuse: folder of a complete earlier attempt, a path or URI. Rows whose hash it has take its predictions if it is
@@ -51,12 +52,16 @@ class PredictJob(PredictSettings):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> PredictJob:
-        """The job in a file."""
+        """The job in a local file."""
         return cls.model_validate_json(Path(path).read_bytes())
 
 
 class PredictJobs(BaseModel):
-    """Several jobs that the same ranks do one after the other: the partitions of a backfill."""
+    """Several jobs that the same ranks do one after the other: the partitions of a backfill.
+
+    Args:
+        jobs: at least one job, in the order in which they are done.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,5 +94,5 @@ def error_name(rank: int) -> str:
 
 
 def shared_rows(plan: Plan, rank: int) -> int:
-    """Rows of a rank's share."""
+    """How many input rows are in a rank's share of the plan."""
     return sum(stop - start for start, stop in plan.share(rank))

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import lightning.pytorch as lit
 
 PROGRESS_EVERY_S = 1.0
 
 
 class Progress:
-    """Rows that a rank has predicted, printed as one JSON line a second at most, and one at the end of each job."""
+    """Rows that a rank has predicted, printed as one JSON line a second at most, and one at the end of each job.
+
+    Args:
+        rank: global rank of this process.
+        of: input rows that this rank has to predict in all jobs together.
+    """
 
     def __init__(self, rank: int, of: int) -> None:
         self.rank, self.of, self.rows, self.done = rank, of, 0, 0
@@ -40,17 +48,18 @@ class Progress:
         print(json.dumps(line | {"rows_per_s": round(rate, 1)}), flush=True)
 
 
-def progress_callback(progress: Progress) -> Any:
+def progress_callback(progress: Progress) -> lit.Callback:
     """A Lightning callback that counts into ``progress``."""
     import lightning.pytorch as lit
 
     class Count(lit.Callback):
-        def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+        def on_predict_start(self, trainer: lit.Trainer, pl_module: lit.LightningModule) -> None:
             progress.begin()
 
         def on_predict_batch_end(
-            self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-        ) -> None:
+            self, trainer: lit.Trainer, pl_module: lit.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+            dataloader_idx: int = 0,
+        ) -> None:  # fmt: skip
             progress.add(batch.rows.span[1] - batch.rows.span[0])
 
     return Count()

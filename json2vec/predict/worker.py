@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,9 +38,9 @@ def load_model(job: PredictJob) -> Model:
     from json2vec.model.model import Model
 
     checkpoint = fetch(job.checkpoint, job.scratch or tempfile.gettempdir(), job.storage_options)
-    if (found := file_sha256(checkpoint)) != job.checkpoint_sha256:
+    if (sha256 := file_sha256(checkpoint)) != job.checkpoint_sha256:
         raise CheckpointError(
-            f"checkpoint {job.checkpoint} has SHA-256 {found[:12]}..., the job was made for "
+            f"checkpoint {job.checkpoint} has SHA-256 {sha256[:12]}..., the job was made for "
             f"{job.checkpoint_sha256[:12]}...: it was replaced after planning. Remedy: run the partition again"
         )
     model = Model.load(checkpoint, trusted_modules=job.trusted_modules)
@@ -54,7 +54,7 @@ class Worker:
     def __init__(self) -> None:
         self._model: Model | None = None
         self._fingerprint = ""
-        self._model_of: tuple[Any, ...] = ()
+        self._model_of: tuple[object, ...] = ()
         self._batch_size = 0
         self._trainer: lit.Trainer | None = None
         self._trainer_of: tuple[str, str] = ("", "")
@@ -62,22 +62,22 @@ class Worker:
     def model(self, job: PredictJob) -> tuple[Model, str]:
         """The job's model, with the job's batch size, and its fingerprint; loaded once while the jobs name the same
         checkpoint and precision, which may convert the weights, and until one fails."""
-        wanted = (job.checkpoint, job.checkpoint_sha256, tuple(job.trusted_modules), job.precision)
-        if self._model is None or self._model_of != wanted:
+        key = (job.checkpoint, job.checkpoint_sha256, tuple(job.trusted_modules), job.precision)
+        if self._model is None or self._model_of != key:
             model = load_model(job)
-            self._model, self._fingerprint, self._model_of = model, model.fingerprint(), wanted
+            self._model, self._fingerprint, self._model_of = model, model.fingerprint(), key
             self._batch_size = model.batch_size
         self._model.batch_size = job.batch_size or self._batch_size
         return self._model, self._fingerprint
 
     @contextmanager
-    def trainer(self, job: PredictJob, *callbacks: lit.Callback) -> Iterator[lit.Trainer]:
+    def trainer(self, job: PredictJob, *callbacks: lit.Callback) -> Generator[lit.Trainer]:
         """A trainer with these callbacks; the same one as before. What has seen an error is not used again, the model
         neither."""
         import lightning.pytorch as lit
 
-        trainer, wanted = self._trainer, (job.accelerator, job.precision)
-        if trainer is None or self._trainer_of != wanted:
+        trainer, key = self._trainer, (job.accelerator, job.precision)
+        if trainer is None or self._trainer_of != key:
             trainer = lit.Trainer(
                 accelerator=job.accelerator, devices=1, precision=cast("Any", job.precision), logger=False,
                 enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -87,18 +87,20 @@ class Worker:
         trainer.callbacks = [*its_own, *callbacks]  # type: ignore[attr-defined]
         yield trainer
         trainer.callbacks = its_own  # type: ignore[attr-defined]
-        self._trainer, self._trainer_of, self._model = trainer, wanted, model
+        self._trainer, self._trainer_of, self._model = trainer, key, model
 
 
 def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress | None = None) -> Marker:
     """Predict this process's share and write its rank files; the caller of the launcher commits.
 
     Args:
-        worker: of earlier jobs of this process.
-        progress: of all jobs of this rank; None counts this one's alone.
+        job: what to predict, and how; its world size must be the environment's.
+        worker: what earlier jobs of this process have left, such as the loaded model; None begins anew.
+        progress: counts the rows of all jobs of this rank; None counts those of this job alone.
 
     Raises:
-        Json2VecError and its kinds: nothing but sealed segments stays behind.
+        Json2VecError: the prediction failed, in one of the ways that have a class of their own. Nothing but sealed
+            segments stays behind.
     """
     import torch
     from torch.utils.data import DataLoader
@@ -121,12 +123,14 @@ def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress
     )  # fmt: skip
     settings = job_settings_digest(job)
     postprocessor = postprocessor_of(None, job.postprocessor, job.trusted_modules)
-    kind = open_stored(job, dataset, model, postprocessor, settings, fingerprint) if job.reuse is not None else None
+    column_type = None
+    if job.reuse is not None:
+        column_type = open_stored(job, dataset, model, postprocessor, settings, fingerprint)
     writer = Writer(
         job.output,
         job.flush_every_n_batches,
         postprocessor,
-        schema=kind if postprocessor is not None else None,
+        schema=column_type if postprocessor is not None else None,
         inputs=job.inputs,
         reconstruct=job.reconstruct,
         segment_rows=job.segment_rows,
@@ -157,7 +161,7 @@ def run_jobs(jobs: Sequence[PredictJob]) -> list[int]:
     backfill do not stand in for each other.
 
     Returns:
-        the numbers of the jobs that failed.
+        the numbers of the jobs that failed, counted from 0 in the order of ``jobs``.
     """
     rank, _ = rank_and_world()
     progress = Progress(rank, sum(shared_rows(plan_job(job), rank) for job in jobs))
@@ -193,15 +197,15 @@ def open_stored(
     """Let ``dataset`` reuse the predictions of ``job.reuse``, or print why it cannot.
 
     Args:
-        job: with ``reuse``.
-        dataset: of this rank.
-        model: the job's.
-        postprocessor: the job's, or None.
-        settings: of `job_settings_digest`.
-        fingerprint: of the model.
+        job: the job, whose ``reuse`` names a folder.
+        dataset: the rows of this rank; it gets the stored predictions.
+        model: the job's model.
+        postprocessor: the job's postprocessor, or None.
+        settings: the job's digest, of `job_settings_digest`.
+        fingerprint: the model's fingerprint, of `Model.fingerprint`.
 
     Returns:
-        type of the ``predictions`` column before it is stored.
+        the type of the ``predictions`` column before it is stored.
     """
     from json2vec.rank_files.layout import stored_type
     from json2vec.rank_files.reuse import Unusable, open_reuse
@@ -215,14 +219,14 @@ def open_stored(
     declared = None if schema is None else pa.struct(list(schema))
     before, model.reconstruct = model.reconstruct, tuple(job.reconstruct)  # as the writer sets it
     try:
-        kind = predictions_type(postprocessor, declared, model, dataset.plan, dataset, job.reconstruct)
+        column_type = predictions_type(postprocessor, declared, model, dataset.plan, dataset, job.reconstruct)
     finally:
         model.reconstruct = before
     try:
         dataset.stored = open_reuse(
             open_store(job.reuse, job.storage_options), model=fingerprint, settings=settings,
-            snapshot=dataset.plan.snapshot, predictions=stored_type(kind), log=say,
+            snapshot=dataset.plan.snapshot, predictions=stored_type(column_type), log=say,
         )  # fmt: skip
     except Unusable as exc:
         say(f"no stored prediction is reused, every row is predicted: {exc}")
-    return kind
+    return column_type

@@ -7,11 +7,14 @@ import os
 import secrets
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from json2vec.errors import Json2VecError
 from json2vec.rank_files.manifest import MANIFEST_NAME, NO_RANK, journal_rank, parse_name
 from json2vec.storage.store import Store
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 _ELASTIC = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
 _used: Counter[str] = Counter()
@@ -22,7 +25,7 @@ def new_attempt() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
-def shared_attempt(store: Store, rank: int, world_size: int, trainer: Any = None) -> str:
+def shared_attempt(store: Store, rank: int, world_size: int, trainer: Trainer | None = None) -> str:
     """One id for all ranks of this try, different from that of every other try.
 
     With a process group, rank 0 draws it and the others are told. Ranks that torchrun started without a group derive it
@@ -32,11 +35,11 @@ def shared_attempt(store: Store, rank: int, world_size: int, trainer: Any = None
     Args:
         store: the prediction folder.
         rank: global rank of this process.
-        world_size: number of ranks.
-        trainer: Lightning's, whose process group is used if it has one.
+        world_size: number of ranks of this try.
+        trainer: Lightning's trainer, whose process group is used if it has one; None where there is no trainer.
 
     Raises:
-        Json2VecError: several ranks that have neither.
+        Json2VecError: there are several ranks, without a process group and without torchrun.
     """
     if world_size == 1:
         return new_attempt()
@@ -76,7 +79,7 @@ def reset_folder(store: Store, *, rank: int, world_size: int) -> None:
     store.delete(MANIFEST_NAME)
     names = [entry.path for entry in store.list() if "/" not in entry.path]
     doomed = []
-    for file in sorted(names, key=lambda one: not one.endswith(".json")):  # markers before the files they name
+    for file in sorted(names, key=lambda file: not file.endswith(".json")):  # markers before the files they name
         name = parse_name(file)
         owner = name.rank if name is not None else journal_rank(file)
         if owner is not None and (owner == rank or (rank == 0 and (owner >= world_size or owner == NO_RANK))):

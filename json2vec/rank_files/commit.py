@@ -44,7 +44,7 @@ def commit_predictions(
     *,
     attempt: str | None = None,
     wait_s: float = 0.0,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     adopted: Sequence[Segment] = (),
     max_rejected: float | None = None,
     storage_options: dict[str, Any] | None = None,
@@ -58,10 +58,14 @@ def commit_predictions(
         plan: what the ranks were to predict.
         attempt: the attempt whose markers count; None takes the one that all markers share.
         wait_s: seconds to wait for markers that are not there yet.
-        settings: how the ranks predicted; the keys of `SETTINGS`, others are refused.
+        settings: how the ranks predicted, by the names of `SETTINGS`; other names are refused.
         adopted: segments of earlier attempts that lie in the folder; they and the plan's intervals must be exactly the
             snapshot's rows.
         max_rejected: share (float) or number (int) of the snapshot's rows that may be quarantined; None sets no limit.
+        storage_options: options for the object store's client; unused for local folders.
+
+    Returns:
+        the manifest as it was written.
 
     Raises:
         IncompletePredictions: a marker or a file is missing or wrong, or too many rows were quarantined; the message
@@ -89,9 +93,9 @@ def commit_predictions(
     rejected = [_ranked(marker.rank, file) for marker in markers for file in marker.rejected]
     rejected += [_ranked(segment.rank, segment.rejected) for segment in adopted if segment.rejected]
     if max_rejected is not None and rejected:
-        found = summarize_rejected(store, rejected)
-        check_rejected(found.quarantined, max_rejected, plan.snapshot.rows, where=store.uri(), examples=found.examples,
-                       ranks=found.ranks)  # fmt: skip
+        summary = summarize_rejected(store, rejected)
+        check_rejected(summary.quarantined, max_rejected, plan.snapshot.rows, where=store.uri(),
+                       examples=summary.examples, ranks=summary.ranks)  # fmt: skip
     manifest = Manifest(
         attempt=attempt,
         world_size=plan.world_size,
@@ -122,11 +126,11 @@ def commit_predictions(
 def _await_markers(store: Store, plan: Plan, attempt: str | None, wait_s: float) -> list[Marker]:
     """The markers of all ranks; one of another attempt counts as missing, for its rank may still replace it."""
     deadline = time.monotonic() + wait_s
-    found: dict[int, Marker] = {}
+    by_rank: dict[int, Marker] = {}
     while True:
         problems: dict[int, str] = {}
         for rank in range(plan.world_size):
-            if rank in found:
+            if rank in by_rank:
                 continue
             try:
                 data = store.read(marker_name(rank))
@@ -137,9 +141,9 @@ def _await_markers(store: Store, plan: Plan, attempt: str | None, wait_s: float)
             if attempt is not None and marker.attempt != attempt:
                 problems[rank] = f"the marker of rank {rank} is of attempt {marker.attempt!r}, expected {attempt!r}"
             else:
-                found[rank] = marker
+                by_rank[rank] = marker
         if not problems:
-            return [found[rank] for rank in range(plan.world_size)]
+            return [by_rank[rank] for rank in range(plan.world_size)]
         if time.monotonic() >= deadline:
             _refuse(store, problems, f" after waiting {wait_s:g} s" if wait_s else "")
         time.sleep(_POLL_S)
@@ -178,8 +182,8 @@ def file_problem(store: Store, file: SealedFile, expected: Marker | Manifest | S
     if footer is None:
         return why or "carries no footer of a rank file"
     own = file.attempt == expected.attempt
-    values: dict[str, Any] = {"attempt": file.attempt, "rows": file.rows, "segment": file.segment,
-                              "model": expected.model, "schema_digest": expected.schema_digest}  # fmt: skip
+    values: dict[str, object] = {"attempt": file.attempt, "rows": file.rows, "segment": file.segment,
+                                 "model": expected.model, "schema_digest": expected.schema_digest}  # fmt: skip
     if not isinstance(expected, Manifest):
         values["snapshot"] = expected.snapshot
     if own:  # an adopted segment keeps the plan, rank and world size of the attempt that wrote it
@@ -222,8 +226,8 @@ def _span_problems(markers: list[Marker], plan: Plan) -> dict[int, str]:
             problems[marker.rank] = f"rank {marker.rank}: {exc}"
             continue
         if spans != share:
-            found, expected = _short(spans), _short(share)
-            problems[marker.rank] = f"rank {marker.rank} accounts for plan rows {found}, expected {expected}"
+            actual, expected = _short(spans), _short(share)
+            problems[marker.rank] = f"rank {marker.rank} accounts for plan rows {actual}, expected {expected}"
     return problems
 
 
@@ -235,8 +239,9 @@ def _check_adopted(store: Store, adopted: Sequence[Segment], first: Marker, plan
                 "row_hash": ROW_HASH}  # fmt: skip
     for segment in adopted:
         for name, value in expected.items():
-            if (found := getattr(segment, name)) != value:
-                problems.append(f"{segment.file.path}: {name.removesuffix('_digest')} is {found!r}, expected {value!r}")
+            if (actual := getattr(segment, name)) != value:
+                field = name.removesuffix("_digest")
+                problems.append(f"{segment.file.path}: {field} is {actual!r}, expected {value!r}")
         for file in (segment.file, *([segment.rejected] if segment.rejected else [])):
             if why := file_problem(store, file, segment):
                 problems.append(f"{file.path} {why}")

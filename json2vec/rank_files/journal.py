@@ -21,8 +21,8 @@ class Journal:
     """Appends to ``rank-N.segments.jsonl``; begins anew what an earlier process of the same rank and attempt left.
 
     Args:
-        store: the attempt's folder.
-        rank: whose journal it is; no other process writes to it.
+        store: the store whose root is the attempt's folder.
+        rank: the rank whose journal it is; no other process writes to it.
     """
 
     def __init__(self, store: Store, rank: int) -> None:
@@ -34,7 +34,12 @@ class Journal:
         return self._store.uri(self._name)
 
     def append(self, segment: Segment) -> None:
-        """Write one line, durably. Raises OSError or `StoreError` where the disk or the store refuses."""
+        """Write one line, durably.
+
+        Raises:
+            OSError: the disk refuses.
+            StoreError: the store refuses.
+        """
         self._store.append(self._name, segment.dumps() + b"\n")
 
 
@@ -83,4 +88,4 @@ def read_adopted(store: Store) -> list[Segment]:
     except (ValueError, TypeError, KeyError) as exc:
         message = f"{where} is not a list of adopted segments: {exc!r}. Remedy: predict again"
         raise IncompletePredictions(message) from exc
-    return [parse_document(Segment, json.dumps(one), where) for one in segments]
+    return [parse_document(Segment, json.dumps(segment), where) for segment in segments]

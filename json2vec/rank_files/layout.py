@@ -11,25 +11,25 @@ from json2vec.errors import AlignmentError, ProcessorError, SchemaError
 from json2vec.reading.row_batch import SOURCE_TYPE
 
 
-def stored_type(kind: pa.DataType) -> pa.DataType:
-    """``kind`` with dictionaries replaced by their values, at any depth.
+def stored_type(arrow_type: pa.DataType) -> pa.DataType:
+    """``arrow_type`` with dictionaries replaced by their values, at any depth.
 
     Parquet encodes repeated values as a dictionary anyway, and pyarrow cannot read a dictionary inside a struct across
     row groups ("Nested data conversions not implemented for chunked array outputs").
     """
-    if pa.types.is_dictionary(kind):
-        return stored_type(kind.value_type)
-    if pa.types.is_struct(kind):
-        return pa.struct([one.with_type(stored_type(one.type)) for one in kind])
-    if pa.types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(stored_type(kind.value_type)))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(kind.value_field.with_type(stored_type(kind.value_type)), kind.list_size)
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(stored_type(kind.value_type)))
-    if pa.types.is_map(kind):
-        return pa.map_(kind.key_field, kind.item_field.with_type(stored_type(kind.item_type)))
-    return kind
+    if pa.types.is_dictionary(arrow_type):
+        return stored_type(arrow_type.value_type)
+    if pa.types.is_struct(arrow_type):
+        return pa.struct([child.with_type(stored_type(child.type)) for child in arrow_type])
+    if pa.types.is_large_list(arrow_type):
+        return pa.large_list(arrow_type.value_field.with_type(stored_type(arrow_type.value_type)))
+    if pa.types.is_fixed_size_list(arrow_type):
+        return pa.list_(arrow_type.value_field.with_type(stored_type(arrow_type.value_type)), arrow_type.list_size)
+    if pa.types.is_list(arrow_type):
+        return pa.list_(arrow_type.value_field.with_type(stored_type(arrow_type.value_type)))
+    if pa.types.is_map(arrow_type):
+        return pa.map_(arrow_type.key_field, arrow_type.item_field.with_type(stored_type(arrow_type.item_type)))
+    return arrow_type
 
 
 SOURCE_STORED = stored_type(SOURCE_TYPE)
@@ -44,11 +44,13 @@ def rank_schema(inputs: pa.Schema, predictions: pa.StructType, keep: bool | Sequ
     """The schema of every rank file of a folder.
 
     Args:
-        inputs: the snapshot's schema. predictions: one child a schema address.
-        keep: all input columns, none (then there is no ``inputs`` column), or these, in the snapshot's order.
+        inputs: the snapshot's schema.
+        predictions: the type of the ``predictions`` column, with one child for each schema address.
+        keep: which input columns are kept: True keeps all, False none (then there is no ``inputs`` column), a list of
+            names keeps these, in the snapshot's order.
 
     Raises:
-        SchemaError: an unknown column in ``keep``, or a struct without fields, which Parquet cannot hold.
+        SchemaError: ``keep`` names an unknown column, or a struct has no fields, which Parquet cannot hold.
     """
     names = inputs.names if keep is True else [] if keep is False else list(keep)
     if unknown := [name for name in names if name not in inputs.names]:
@@ -71,15 +73,15 @@ def _empty_struct(column: pa.Field) -> str | None:
     if pa.types.is_struct(column.type) and column.type.num_fields == 0:
         return column.name
     for child in _children(column.type):
-        if found := _empty_struct(child):
-            return f"{column.name}.{found}"
+        if inner := _empty_struct(child):
+            return f"{column.name}.{inner}"
     return None
 
 
-def _children(kind: pa.DataType) -> list[pa.Field]:
-    if pa.types.is_map(kind):
-        return [kind.key_field, kind.item_field]
-    return [kind.field(i) for i in range(kind.num_fields)]
+def _children(arrow_type: pa.DataType) -> list[pa.Field]:
+    if pa.types.is_map(arrow_type):
+        return [arrow_type.key_field, arrow_type.item_field]
+    return [arrow_type.field(i) for i in range(arrow_type.num_fields)]
 
 
 def schema_digest(schema: pa.Schema) -> str:
@@ -89,106 +91,127 @@ def schema_digest(schema: pa.Schema) -> str:
 
 def _describe(column: pa.Field) -> str:
     inner = ",".join(map(_describe, _children(column.type)))
-    kind = f"{str(column.type).partition('<')[0]}<{inner}>" if inner else str(column.type)
+    described = f"{str(column.type).partition('<')[0]}<{inner}>" if inner else str(column.type)
     if pa.types.is_fixed_size_list(column.type):
-        kind += f"[{column.type.list_size}]"
+        described += f"[{column.type.list_size}]"
     # The name of a list's item says nothing and differs between libraries ("item", "element").
     anonymous = column.name in ("item", "element", "entries")
     name = "" if anonymous else column.name.replace("\\", "\\\\").replace(",", "\\,")
-    return f"{name}:{kind}{'' if column.nullable else '!'}"
+    return f"{name}:{described}{'' if column.nullable else '!'}"
 
 
 # -- columns that must fit ---------------------------------------------------------------------------------------------
 
 
-def fit_array(array: pa.Array, kind: pa.DataType, what: str, row_name: Callable[[int], str]) -> pa.Array:
-    """``array`` as ``kind``, where only the encoding differs (a dictionary, the name of a list's item).
+def fit_array(array: pa.Array, arrow_type: pa.DataType, subject: str, row_name: Callable[[int], str]) -> pa.Array:
+    """``array`` as ``arrow_type``, where only the encoding differs (a dictionary, the name of a list's item).
+
+    Args:
+        array: N values.
+        arrow_type: the type that the schema has.
+        subject: what the values are, such as ``column 'predictions'``; begins the message of an error.
+        row_name: a function from the index of a row to its name in messages.
 
     Raises:
-        ProcessorError: another type; the message names the column and the batch's first row.
+        ProcessorError: the array is of another type; the message names the column and the batch's first row.
     """
-    if array.type == kind:
+    if array.type == arrow_type:
         return array
-    if stored_type(array.type).equals(kind) or _describe(pa.field("", stored_type(array.type))) == _describe(
-        pa.field("", kind)
-    ):
-        return array.cast(kind)
+    stored = stored_type(array.type)
+    if stored.equals(arrow_type) or _describe(pa.field("", stored)) == _describe(pa.field("", arrow_type)):
+        return array.cast(arrow_type)
     where = f" of {row_name(0)}" if len(array) else ""
-    raise ProcessorError(f"{what}{where} {_REFUSAL.format(kind=kind, found=array.type)}")
+    raise ProcessorError(f"{subject}{where} {_REFUSAL.format(expected=arrow_type, actual=array.type)}")
 
 
 _REFUSAL = (
-    "does not fit the schema that was fixed before the first batch: expected {kind}, found {found}. "
+    "does not fit the schema that was fixed before the first batch: expected {expected}, found {actual}. "
     "Nothing was dropped or converted. Remedy: declare the type with schema="
 )
 
 
-def fit_values(values: Sequence[object], kind: pa.DataType, what: str, row_name: Callable[[int], str]) -> pa.Array:
-    """Python values as an array of ``kind``; nulls, narrower numbers and absent struct keys fit, nothing else does.
+def fit_values(
+    values: Sequence[object], arrow_type: pa.DataType, subject: str, row_name: Callable[[int], str]
+) -> pa.Array:
+    """Python values as an array. Nulls, narrower numbers and absent struct keys fit, nothing else does.
+
+    Args:
+        values: N values.
+        arrow_type: the type that the schema has.
+        subject: what the values are, such as ``column 'predictions'``; begins the message of an error.
+        row_name: a function from the index of a row to its name in messages.
 
     Raises:
-        ProcessorError: naming the first row whose value does not fit.
+        ProcessorError: a value does not fit; the message names the first row of such a value.
     """
     try:
-        return _fit_values(values, kind)
+        return _fit_values(values, arrow_type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         for index in range(len(values)):
             try:
-                _fit_values(values[index : index + 1], kind)
+                _fit_values(values[index : index + 1], arrow_type)
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
                 text = repr(values[index])
-                found = f"{text[:80]}{'...' if len(text) > 80 else ''} ({exc})"
-                raise ProcessorError(f"{what} of {row_name(index)} {_REFUSAL.format(kind=kind, found=found)}") from exc
+                actual = f"{text[:80]}{'...' if len(text) > 80 else ''} ({exc})"
+                refusal = _REFUSAL.format(expected=arrow_type, actual=actual)
+                raise ProcessorError(f"{subject} of {row_name(index)} {refusal}") from exc
         raise
 
 
-def _fit_values(values: Sequence[object], kind: pa.DataType) -> pa.Array:
-    if _has_map(kind):  # Python dicts are taken for structs, unless the type is said
-        return pa.array(values, kind)
+def _fit_values(values: Sequence[object], arrow_type: pa.DataType) -> pa.Array:
+    if _has_map(arrow_type):  # Python dicts are taken for structs, unless the type is said
+        return pa.array(values, arrow_type)
     inferred = pa.array(values)
-    if not _widens(inferred.type, kind):
+    if not _widens(inferred.type, arrow_type):
         raise TypeError(f"type {inferred.type}")
-    # Not inferred.cast(kind): struct casts want the same fields, and `values` may lack some.
-    return pa.array(values, kind)
+    # Not inferred.cast(arrow_type): struct casts want the same fields, and `values` may lack some.
+    return pa.array(values, arrow_type)
 
 
-def _has_map(kind: pa.DataType) -> bool:
-    return pa.types.is_map(kind) or any(_has_map(child.type) for child in _children(kind))
+def _has_map(arrow_type: pa.DataType) -> bool:
+    return pa.types.is_map(arrow_type) or any(_has_map(child.type) for child in _children(arrow_type))
 
 
-def _widens(given: pa.DataType, kind: pa.DataType) -> bool:
-    """Whether every value of ``given`` is a value of ``kind``. pyarrow on its own would cut 1.5 to 1 and drop keys."""
+def _widens(inferred: pa.DataType, wider: pa.DataType) -> bool:
+    """Whether every value of ``inferred`` is one of ``wider``. pyarrow on its own would cut 1.5 to 1 and drop keys."""
     types = pa.types
-    if types.is_null(given) or given == kind:
+    if types.is_null(inferred) or inferred == wider:
         return True
-    if types.is_struct(given):
-        return types.is_struct(kind) and all(
-            (i := kind.get_field_index(one.name)) >= 0 and _widens(one.type, kind.field(i).type) for one in given
+    if types.is_struct(inferred):
+        return types.is_struct(wider) and all(
+            (i := wider.get_field_index(field.name)) >= 0 and _widens(field.type, wider.field(i).type)
+            for field in inferred
         )
-    if types.is_list(given):
-        nested = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-        return nested and _widens(given.value_type, kind.value_type)
-    if types.is_integer(given):
-        return types.is_integer(kind) or types.is_floating(kind)  # out of range is an error of pa.array's own
-    if types.is_floating(given):
-        return types.is_floating(kind)
-    if types.is_string(given):
-        return types.is_large_string(kind)
-    if types.is_binary(given):
-        return types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
-    return (types.is_temporal(given) and given.id == kind.id) or (types.is_decimal(given) and types.is_decimal(kind))
+    if types.is_list(inferred):
+        nested = types.is_list(wider) or types.is_large_list(wider) or types.is_fixed_size_list(wider)
+        return nested and _widens(inferred.value_type, wider.value_type)
+    if types.is_integer(inferred):
+        return types.is_integer(wider) or types.is_floating(wider)  # out of range is an error of pa.array's own
+    if types.is_floating(inferred):
+        return types.is_floating(wider)
+    if types.is_string(inferred):
+        return types.is_large_string(wider)
+    if types.is_binary(inferred):
+        return types.is_large_binary(wider) or types.is_fixed_size_binary(wider)
+    if types.is_temporal(inferred):
+        return inferred.id == wider.id
+    return types.is_decimal(inferred) and types.is_decimal(wider)
 
 
-def infer_type(values: Sequence[object], what: str) -> pa.DataType:
+def infer_type(values: Sequence[object], subject: str) -> pa.DataType:
     """The Arrow type of a postprocessor's column, from the plan's first batch.
 
+    Args:
+        values: the column's values in that batch.
+        subject: what the values are; begins the message of an error.
+
     Raises:
-        ProcessorError: values of several types.
+        ProcessorError: the values are of several types.
     """
     try:
         return pa.array(values).type
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
-        raise ProcessorError(f"{what}: cannot tell one type from its values: {exc}. Remedy: schema=") from exc
+        raise ProcessorError(f"{subject}: cannot tell one type from its values: {exc}. Remedy: schema=") from exc
 
 
 def check_lengths(rows: int, where: str, **columns: int) -> None:

@@ -10,7 +10,11 @@ from json2vec.reading.snapshot import Snapshot
 
 
 class Locator:
-    """Turns ``source`` columns into the plan's row numbers."""
+    """Turns ``source`` columns into the plan's row numbers.
+
+    Args:
+        snapshot: the input that the plan numbers: its files, in order, with the rows of each.
+    """
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -26,13 +30,13 @@ class Locator:
         """
         names, rows = (source.column(name) if isinstance(source, pa.RecordBatch) else source.field(name)
                        for name in ("file", "row"))  # fmt: skip
-        if not isinstance(names, pa.DictionaryArray) and (one := self._only_file(names)) is not None:
+        if not isinstance(names, pa.DictionaryArray) and (file_number := self._only_file(names)) is not None:
             row = rows.fill_null(-1).to_numpy(zero_copy_only=False)
-            first, stop = self._starts[one], self._starts[one + 1]
+            first, stop = self._starts[file_number], self._starts[file_number + 1]
             return np.where((row >= 0) & (row < stop - first), first + row, -1)
         encoded = names if isinstance(names, pa.DictionaryArray) else names.dictionary_encode()
-        known = np.array([self._index.get(name, -1) for name in encoded.dictionary.to_pylist()] + [-1], np.int64)
-        file = known[encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
+        numbers = np.array([self._index.get(name, -1) for name in encoded.dictionary.to_pylist()] + [-1], np.int64)
+        file = numbers[encoded.indices.fill_null(len(numbers) - 1).to_numpy(zero_copy_only=False)]
         row = rows.fill_null(-1).to_numpy(zero_copy_only=False)
         first = self._starts[file]
         inside = (file >= 0) & (row >= 0) & (row < self._starts[file + 1] - first)

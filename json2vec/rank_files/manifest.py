@@ -51,10 +51,14 @@ class Footer(_Digests):
 
     Attributes:
         attempt: the id that all ranks of one try share.
-        rank, world_size: the global rank that wrote the file, and of how many.
+        rank: the global rank that wrote the file.
+        world_size: the number of ranks of that try.
         segment: number of the file within its rank, from 0; `REJECTED_SEGMENT` in a file of rejected rows.
-        rows: rows of this file.
-        plan, snapshot, model, schema_digest: hex digests.
+        rows: how many rows the file holds.
+        plan: digest (hex) of the plan.
+        snapshot: digest (hex) of the input.
+        model: fingerprint (hex) of the model.
+        schema_digest: digest (hex) of the file's schema.
         row_hash: name of the algorithm behind ``source.hash``.
     """
 
@@ -69,8 +73,9 @@ class Reused(_Document):
     """Rows of a file whose predictions were taken from an earlier attempt.
 
     Attributes:
-        attempt: which. manifest_sha256: hex, over its manifest's bytes.
-        rows: output rows.
+        attempt: the id of that attempt.
+        manifest_sha256: SHA-256 (hex) of its manifest's bytes.
+        rows: how many output rows were taken.
     """
 
     attempt: str
@@ -83,8 +88,10 @@ class SealedFile(_Document):
 
     Attributes:
         path: relative to the prediction folder.
-        rows: output rows. bytes: size on disk. sha256: hex, over the file's bytes.
-        segment: as in `Footer`.
+        rows: how many output rows the file holds.
+        bytes: the file's size in bytes.
+        sha256: SHA-256 (hex) of the file's bytes.
+        segment: number of the file within its rank, as in `Footer`.
         spans: half-open ranges of plan row numbers that the file accounts for, sorted and disjoint.
         attempt: the attempt that wrote it, which an adopted segment keeps.
         reused: rows that were taken from an earlier attempt; None, and no key in JSON, where all were predicted.
@@ -110,10 +117,13 @@ class Segment(_Digests):
     """One sealed segment, a line of ``rank-N.segments.jsonl``: all that a later attempt must know to adopt it.
 
     Attributes:
-        rank, world_size, plan: of the attempt that wrote it, as in the file's `Footer`.
-        settings: hex digest over everything else that can change a prediction (`resume.settings_digest`).
-        file: its rows. rejected: its rows that gave no output row, or None.
-        quarantined: rows of ``rejected`` that could not be read or encoded; the others were dropped on purpose.
+        rank: the global rank that wrote it, as in the file's `Footer`.
+        plan: digest (hex) of the plan of the attempt that wrote it.
+        row_hash: name of the algorithm behind ``source.hash``.
+        settings: digest (hex) over everything else that can change a prediction (`resume.settings_digest`).
+        file: the file with the segment's output rows.
+        rejected: the file with its rows that gave no output row; None where every row gave one.
+        quarantined: how many rows of ``rejected`` could not be read or encoded; the others were dropped on purpose.
     """
 
     rank: int
@@ -129,9 +139,16 @@ class Marker(_Digests):
     """``rank-N.json``, the last thing that a rank writes.
 
     Attributes:
-        rows: output rows of ``files``. input_rows: plan rows accounted for. rejected_rows: rows of ``rejected``, which
-            has a file for each segment with rejected rows.
-        started, finished: UTC. batches: batches written.
+        rank: the global rank that wrote it.
+        plan: digest (hex) of the plan.
+        rows: output rows of ``files`` together.
+        input_rows: plan rows that the files account for.
+        rejected_rows: rows of ``rejected`` together.
+        files: the rank's sealed files, in order.
+        rejected: the files of rejected rows, one for each segment that has such rows.
+        started: when the rank began, UTC.
+        finished: when it was done, UTC.
+        batches: how many batches it wrote.
     """
 
     rank: int
@@ -204,34 +221,37 @@ DocumentType = TypeVar("DocumentType", bound=_Document)
 
 
 def parse_document(
-    kind: type[DocumentType], data: bytes | str, where: str, *, ranks: Iterable[int] = ()
+    document_type: type[DocumentType], data: bytes | str, where: str, *, ranks: Iterable[int] = ()
 ) -> DocumentType:
     """Parse one of the documents above.
 
     Args:
-        where: the document's address, for messages. ranks: the ranks to blame.
+        document_type: `Footer`, `Segment`, `Marker` or `Manifest`.
+        data: the JSON.
+        where: the document's address, for messages.
+        ranks: the ranks to blame.
 
     Raises:
-        IncompletePredictions: no JSON, another format version, a missing or an unknown key.
+        IncompletePredictions: the data is no JSON, is of another format version, or has a missing or an unknown key.
     """
-    name = kind.__name__.lower()
+    name = document_type.__name__.lower()
     try:
         value = json.loads(data)
     except ValueError as exc:
         raise IncompletePredictions(
             f"{where} is not a {name}: {exc}. Expected JSON; it may be cut short. Remedy: predict again", ranks=ranks
         ) from exc
-    found = value.get("format") if isinstance(value, dict) else None
-    if found != FORMAT:
+    version = value.get("format") if isinstance(value, dict) else None
+    if version != FORMAT:
         raise IncompletePredictions(
-            f"{where} has format version {found!r}; this version reads {name}s of format {FORMAT}. "
+            f"{where} has format version {version!r}; this version reads {name}s of format {FORMAT}. "
             "Remedy: read it with the json2vec version that wrote it, or predict again",
             ranks=ranks,
         )
     try:
-        return kind.model_validate_json(data)
+        return document_type.model_validate_json(data)
     except ValidationError as exc:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()[:3])
+        problems = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors()[:3])
         raise IncompletePredictions(f"{where} is malformed: {problems}. Remedy: predict again", ranks=ranks) from exc
 
 
@@ -239,7 +259,7 @@ def read_manifest(store: Store) -> Manifest:
     """The manifest of a committed prediction folder.
 
     Raises:
-        IncompletePredictions: there is none, or it is malformed.
+        IncompletePredictions: there is no manifest, or it is malformed.
     """
     try:
         data = store.read(MANIFEST_NAME)
@@ -255,8 +275,13 @@ def read_manifest(store: Store) -> Manifest:
 
 
 class FileName(NamedTuple):
-    """What the name of a file in a prediction folder says. ``kind``: "rows", "rejected", "marker" or "error"; ``rank``
-    is `NO_RANK` for adopted files."""
+    """What the name of a file in a prediction folder says.
+
+    Attributes:
+        kind: "rows", "rejected", "marker" or "error".
+        rank: the rank that the file is of; `NO_RANK` for adopted files.
+        open: whether the file is still being written (``*.tmp``).
+    """
 
     kind: str
     rank: int

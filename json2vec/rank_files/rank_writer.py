@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 64 << 20
-_TEXT = {one.id for one in (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary())}
+_TEXT = {text.id for text in (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary())}
 
 
 class _OpenFile:
@@ -73,7 +73,7 @@ class _OpenFile:
         self._buffer.append(batch)
         self.rows += batch.num_rows
         self._bytes += batch.nbytes
-        buffered = sum(one.num_rows for one in self._buffer) if self._flush_every is None else 0
+        buffered = sum(waiting.num_rows for waiting in self._buffer) if self._flush_every is None else 0
         due = buffered >= ROW_GROUP_ROWS if self._flush_every is None else len(self._buffer) >= self._flush_every
         if due or self._bytes >= ROW_GROUP_BYTES:
             self.flush()
@@ -112,17 +112,17 @@ class RankFiles:
     Args:
         store: the prediction folder, made where it is missing. A file appears in it when it is sealed; until then it
             lies in the store's workspace.
-        plan: whose ``share(rank)`` decides the names: ``rank-R.parquet``, or ``rank-R.K.parquet`` where the share has
-            more than ``segment_rows`` rows.
-        rank: global rank, 0 <= rank < plan.world_size.
+        plan: the plan of all ranks. Its ``share(rank)`` decides the names: ``rank-R.parquet``, or ``rank-R.K.parquet``
+            where the share has more than ``segment_rows`` rows.
+        rank: global rank of this process, 0 <= rank < plan.world_size.
         attempt: the id that all ranks of this try share.
-        model_fingerprint: hex digest, `Model.fingerprint()`.
-        schema: of `layout.rank_schema`, the same on every rank.
+        model_fingerprint: digest (hex) of the model, from `Model.fingerprint`.
+        schema: the files' schema, from `layout.rank_schema`; the same on every rank.
         segment_rows: input rows after which a segment is sealed, at the next batch border.
         flush_every_n_batches: batches in a row group; default: row groups of about 65,536 rows. Either way a row group
             closes when 64 MiB are buffered.
-        settings: digest of `resume.settings_digest`; with it, every sealed segment is noted in the rank's journal, so
-            that a later attempt can adopt it.
+        settings: digest (hex) of the settings, from `settings.settings_digest`; with it, every sealed segment is noted
+            in the rank's journal, so that a later attempt can adopt it.
         max_rejected: share (float) or number (int) of the snapshot's rows that may be quarantined; None sets no limit.
         scratch: local folder for open files where the store is in no folder of this machine; default: the system's for
             temporary files. It needs room for one segment a rank.
@@ -197,8 +197,8 @@ class RankFiles:
             reused: how many of the predictions are of which earlier attempt: the same one for all batches.
 
         Raises:
-            AlignmentError: columns of different lengths.
-            ProcessorError: a column that does not fit the schema; names file and row.
+            AlignmentError: the columns have different lengths.
+            ProcessorError: a column does not fit the schema; the message names file and row.
             IncompletePredictions: this rank alone quarantined more rows than ``max_rejected`` allows.
         """
         where = f"rank {self.rank}, batch {self.batches}, plan rows [{span[0]}, {span[1]})"
@@ -207,9 +207,9 @@ class RankFiles:
         columns: list[pa.Array] = []
         for column in self.schema:
             if column.name == "inputs":
-                children = [inputs.column(one.name) for one in column.type]
-                fitted = [fit_array(array, one.type, f"inputs column {one.name!r}", row_name)
-                          for array, one in zip(children, column.type, strict=True)]  # fmt: skip
+                children = [inputs.column(child.name) for child in column.type]
+                fitted = [fit_array(array, child.type, f"inputs column {child.name!r}", row_name)
+                          for array, child in zip(children, column.type, strict=True)]  # fmt: skip
                 columns.append(pa.StructArray.from_arrays(fitted, fields=list(column.type)))
             else:
                 array = predictions if column.name == "predictions" else source
@@ -331,17 +331,17 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
     return {"write_page_checksum": True, "compression": "zstd", "compression_level": 1, "use_dictionary": text}
 
 
-def _text_paths(kind: pa.DataType, path: str) -> Iterator[str]:
+def _text_paths(arrow_type: pa.DataType, path: str) -> Iterator[str]:
     """Parquet's paths of the leaves that hold text or bytes."""
-    if pa.types.is_map(kind):
-        yield from _text_paths(kind.key_type, f"{path}.key_value.key")
-        yield from _text_paths(kind.item_type, f"{path}.key_value.value")
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from _text_paths(kind.value_type, f"{path}.list.element")
-    elif pa.types.is_struct(kind):
-        for child in kind:
+    if pa.types.is_map(arrow_type):
+        yield from _text_paths(arrow_type.key_type, f"{path}.key_value.key")
+        yield from _text_paths(arrow_type.item_type, f"{path}.key_value.value")
+    elif pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type):
+        yield from _text_paths(arrow_type.value_type, f"{path}.list.element")
+    elif pa.types.is_struct(arrow_type):
+        for child in arrow_type:
             yield from _text_paths(child.type, f"{path}.{child.name}")
-    elif kind.id in _TEXT:
+    elif arrow_type.id in _TEXT:
         yield path
 
 

@@ -27,13 +27,14 @@ def read_predictions(
 
     Args:
         path: the prediction folder, local or in an object store.
-        storage_options: for the object store's client.
+        storage_options: options for the object store's client; unused for local folders.
 
     Returns:
         Columns ``inputs`` (if the writer kept them), ``predictions`` and ``source``.
 
     Raises:
-        IncompletePredictions: no manifest, a file missing or of another size, or ``path`` is one rank file of several.
+        IncompletePredictions: there is no manifest, a file is missing or of another size, or ``path`` is one rank file
+            of several.
     """
     import polars as pl
 
@@ -58,9 +59,9 @@ def check_files(store: Store, manifest: Manifest) -> None:
         if size != file.bytes:
             problems.setdefault(file.rank, []).append(f"{file.path} has {size} bytes, expected {file.bytes}")
     if problems:
-        what = "; ".join(f"rank {rank}: {', '.join(texts)}" for rank, texts in sorted(problems.items()))
+        details = "; ".join(f"rank {rank}: {', '.join(texts)}" for rank, texts in sorted(problems.items()))
         raise IncompletePredictions(
-            f"{store.uri()} is not complete. {what}. The manifest lists {len(manifest.files)} rank files with "
+            f"{store.uri()} is not complete. {details}. The manifest lists {len(manifest.files)} rank files with "
             f"{manifest.rows} rows. Remedy: predict again, or restore the files",
             ranks=sorted(problems),
         )
@@ -70,7 +71,7 @@ def read_snapshot(store: Store, manifest: Manifest) -> Snapshot:
     """The input snapshot that a manifest holds.
 
     Raises:
-        IncompletePredictions: it cannot be parsed: the manifest was damaged.
+        IncompletePredictions: the snapshot cannot be parsed: the manifest was damaged.
     """
     try:
         snapshot = Snapshot.from_json(manifest.snapshot)

@@ -29,9 +29,10 @@ class RejectedSummary:
     """What the rejected rows of a folder are.
 
     Attributes:
-        dropped, quarantined: rows.
+        dropped: how many rows a preprocessor dropped.
+        quarantined: how many rows were quarantined.
         examples: the first few quarantined rows as ``file, row N: reason``.
-        ranks: those that quarantined rows.
+        ranks: the ranks that quarantined rows.
     """
 
     dropped: int
@@ -59,7 +60,8 @@ def summarize_rejected(store: Store, files: Iterable[RankedFile]) -> RejectedSum
     """Read the reasons of all rejected rows; memory does not depend on their number.
 
     Raises:
-        OSError, pa.ArrowException: a file that cannot be read.
+        OSError: a file cannot be read.
+        pa.ArrowException: a file is damaged.
     """
     dropped, quarantined = 0, Counter[int]()
     examples: list[str] = []
@@ -88,11 +90,15 @@ def check_rejected(
     """Raise if more rows were quarantined than may be.
 
     Args:
-        max_rejected: see `check_max_rejected`. rows: input rows in all.
-        where: the folder, for the message. examples: rows and reasons.
+        quarantined: how many rows were quarantined.
+        max_rejected: how many may be; see `check_max_rejected`.
+        rows: input rows in all.
+        where: the folder, for the message.
+        examples: some of the rows with their reasons, for the message.
+        ranks: the ranks that quarantined rows.
 
     Raises:
-        IncompletePredictions: names the first rows and their reasons.
+        IncompletePredictions: there are too many; the message names the first rows and their reasons.
     """
     limit = rejected_limit(max_rejected, rows)
     if quarantined > limit:

@@ -25,8 +25,13 @@ _HASHERS = 4  # threads that compare SHA-256; hashlib lets go of the interpreter
 
 
 @dataclass(frozen=True)
-class Found:
-    """A segment that an earlier attempt sealed in ``folder``."""
+class FoundSegment:
+    """A segment that an earlier attempt sealed.
+
+    Attributes:
+        folder: the folder of that attempt.
+        segment: the segment, with paths relative to the folder.
+    """
 
     folder: Store
     segment: Segment
@@ -52,33 +57,35 @@ class Resume:
         return sum(stop - start for segment in self.adopted for start, stop in segment.file.spans)
 
 
-def find_segments(folders: Iterable[Store]) -> list[Found]:
+def find_segments(folders: Iterable[Store]) -> list[FoundSegment]:
     """The sealed and adopted segments of attempts, in the order of ``folders``."""
-    found = []
+    segments = []
     for folder in folders:
         with contextlib.suppress(IncompletePredictions):  # a malformed list of adopted segments says nothing
-            found += [Found(folder, segment) for segment in read_segments(folder)]
-    return found
+            segments += [FoundSegment(folder, segment) for segment in read_segments(folder)]
+    return segments
 
 
 def choose_segments(
-    found: Iterable[Found], *, snapshot: str, settings: str, quarantine: bool = True
-) -> tuple[list[Found], dict[str, int]]:
-    """Pick segments that together account for no row twice; earlier ones in ``found`` win.
+    candidates: Iterable[FoundSegment], *, snapshot: str, settings: str, quarantine: bool = True
+) -> tuple[list[FoundSegment], dict[str, int]]:
+    """Pick segments that together account for no row twice; earlier ones in ``candidates`` win.
 
     Args:
-        snapshot, settings: digests of the new attempt.
+        candidates: the segments of earlier attempts.
+        snapshot: digest (hex) of the new attempt's input.
+        settings: digest (hex) of the new attempt's settings.
         quarantine: whether segments with quarantined rows may be adopted.
 
     Returns:
-        the segments in the order of the plan, and how many of the others there are for which reason.
+        the segments in the order of the plan, and by reason how many others were not picked.
     """
-    chosen: list[Found] = []
+    chosen: list[FoundSegment] = []
     starts: list[int] = []  # of the spans that are taken, sorted, and where they stop
     stops: list[int] = []
-    others: dict[str, int] = {}
-    for one in found:
-        segment = one.segment
+    refusals: dict[str, int] = {}
+    for candidate in candidates:
+        segment = candidate.segment
         why = _unlike(segment, chosen[0].segment if chosen else None, snapshot, settings)
         if why is None and segment.quarantined and not quarantine:
             why = "has quarantined rows"
@@ -86,14 +93,14 @@ def choose_segments(
         if why is None and any(_taken(starts, stops, span) for span in spans):
             why = _REPEATED
         if why is not None:
-            others[why] = others.get(why, 0) + 1
+            refusals[why] = refusals.get(why, 0) + 1
             continue
-        chosen.append(one)
+        chosen.append(candidate)
         for start, stop in spans:
             at = bisect.bisect_left(starts, start)
             starts.insert(at, start)
             stops.insert(at, stop)
-    return sorted(chosen, key=lambda one: one.segment.file.spans), others
+    return sorted(chosen, key=lambda candidate: candidate.segment.file.spans), refusals
 
 
 def _unlike(segment: Segment, first: Segment | None, snapshot: str, settings: str) -> str | None:
@@ -139,50 +146,50 @@ def resume(
     size, SHA-256 and footer are compared. What does not fit is not adopted: its rows are predicted again.
 
     Args:
-        store: folder of the new attempt.
-        earlier: folders of attempts, the newest first.
+        store: the folder of the new attempt.
+        earlier: the folders of earlier attempts, the newest first.
         rows: input rows in all.
-        snapshot: digest of the new attempt's input; see `choose_segments`.
-        settings: digest of the new attempt's settings.
+        snapshot: digest (hex) of the new attempt's input; see `choose_segments`.
+        settings: digest (hex) of the new attempt's settings.
         quarantine: whether segments with quarantined rows may be adopted.
     """
-    chosen, others = choose_segments(
+    chosen, refusals = choose_segments(
         find_segments(earlier), snapshot=snapshot, settings=settings, quarantine=quarantine
     )
-    others.pop(_REPEATED, None)  # two attempts may well hold the same segment
-    refused = [f"{count} segments not adopted: each {why}" for why, count in others.items()]
+    refusals.pop(_REPEATED, None)  # two attempts may well hold the same segment
+    refused = [f"{count} segments not adopted: each {why}" for why, count in refusals.items()]
     with ThreadPoolExecutor(_HASHERS, "json2vec-adopt") as pool:
         results = list(pool.map(lambda pair: _adopt(store, *pair), enumerate(chosen)))
-    adopted = tuple(one for one in results if isinstance(one, Segment))
-    refused += [one for one in results if isinstance(one, str)]
+    adopted = tuple(result for result in results if isinstance(result, Segment))
+    refused += [result for result in results if isinstance(result, str)]
     if adopted:
         write_adopted(store, adopted)
     left = remaining(rows, (span for segment in adopted for span in segment.file.spans))
     return Resume(adopted, left, tuple(refused))
 
 
-def _adopt(folder: Store, number: int, found: Found) -> Segment | str:
+def _adopt(folder: Store, number: int, candidate: FoundSegment) -> Segment | str:
     """The segment under its new names, or why it cannot be adopted."""
-    segment = found.segment
+    segment = candidate.segment
     files = {"file": segment.file, "rejected": segment.rejected}
-    made: list[str] = []
+    new_paths: list[str] = []
     try:
         for part, file in files.items():
             if file is None:
                 continue
             if parse_name(file.path) is None:  # a journal cannot make us touch files elsewhere
                 raise OSError(f"{file.path!r} is no name of a rank file")
-            made.append(adopted_name(number, rejected=part == "rejected"))
-            folder.copy(found.folder, file.path, made[-1])
-            files[part] = SealedFile(**{**dict(file), "path": made[-1]})
+            new_paths.append(adopted_name(number, rejected=part == "rejected"))
+            folder.copy(candidate.folder, file.path, new_paths[-1])
+            files[part] = SealedFile(**{**dict(file), "path": new_paths[-1]})
             # Compared after linking: whatever happens to the old name now, these are the bytes we hold.
             why = file_problem(folder, files[part], segment)
-            if why is None and stored_sha256(folder, made[-1]) != file.sha256:
+            if why is None and stored_sha256(folder, new_paths[-1]) != file.sha256:
                 why = f"does not have SHA-256 {file.sha256}"
             if why is not None:
                 raise OSError(why)
     except OSError as exc:
-        for path in made:
+        for path in new_paths:
             folder.delete(path)
-        return f"{found.folder.uri(segment.file.path)} not adopted, its rows are predicted again: {exc}"
+        return f"{candidate.folder.uri(segment.file.path)} not adopted, its rows are predicted again: {exc}"
     return Segment.model_validate({**dict(segment), **files})

@@ -48,10 +48,13 @@ class Unusable(Json2VecError):
 
 @dataclass(frozen=True)
 class _Rows:
-    """The input rows behind one file's output rows; arrays (G,) but for the first.
+    """The G input rows behind one file's output rows.
 
-    ``hashes`` uint64; ``numbers`` int64, the earlier plan's row numbers; ``first`` int64, the output row where each
-    begins; ``counts`` int64, output rows of each.
+    Attributes:
+        hashes: uint64 (G,), the rows' hashes.
+        numbers: int64 (G,), the earlier plan's row numbers.
+        first: int64 (G,), the output row where each input row begins.
+        counts: int64 (G,), how many output rows each input row gave.
     """
 
     hashes: np.ndarray
@@ -72,13 +75,15 @@ def open_reuse(
     """Open the earlier attempt in ``store``.
 
     Args:
-        model: fingerprint of the model. settings: digest of everything else that can change a prediction.
+        store: the earlier attempt's folder.
+        model: fingerprint of the model that predicts now.
+        settings: digest (hex) of everything else that can change a prediction.
         snapshot: the input that is to be predicted now.
         predictions: type of the ``predictions`` column that is to be written.
-        log: told which files cannot be used, and why; their rows are predicted again.
+        log: is called with a text for each file that cannot be used, and why; its rows are predicted again.
 
     Raises:
-        Unusable: it is another model's, was made with other settings, is not complete, ...
+        Unusable: the attempt is another model's, was made with other settings, is not complete, ...
     """
     try:
         data = store.read(MANIFEST_NAME)
@@ -106,20 +111,20 @@ def _check_alike(manifest: Manifest, before: Snapshot, *, model: str, snapshot: 
         raise Unusable(f"{where} has {manifest.rows:,} rows; more than {MAX_ROWS:,} are not indexed")
     # Equal hashes mean equal values, not equal types: as a category, 1 and 1.0 are two labels.
     if not before.schema.equals(snapshot.schema):
-        changed = sorted({*before.schema} ^ {*snapshot.schema}, key=lambda one: one.name)
-        names = ", ".join(dict.fromkeys(one.name for one in changed)) or "the order of the columns"
+        changed = sorted({*before.schema} ^ {*snapshot.schema}, key=lambda column: column.name)
+        names = ", ".join(dict.fromkeys(column.name for column in changed)) or "the order of the columns"
         raise Unusable(f"{where} read inputs of another schema; it differs in {names}")
 
 
 def _segments(store: Store, manifest: Manifest) -> dict[str, Segment]:
     """What the journals say of the manifest's files, by path."""
-    found: list[Segment] = []
+    segments: list[Segment] = []
     for rank in sorted({file.rank for file in manifest.files if file.attempt == manifest.attempt and file.rows}):
         where = journal_name(rank)
-        found += [parse_document(Segment, line, store.uri(where)) for line in store.read(where).splitlines()]
+        segments += [parse_document(Segment, line, store.uri(where)) for line in store.read(where).splitlines()]
     if any(file.attempt != manifest.attempt for file in manifest.files):
-        found += read_adopted(store)
-    return {segment.file.path: segment for segment in found}
+        segments += read_adopted(store)
+    return {segment.file.path: segment for segment in segments}
 
 
 def _check_settings(store: Store, file: RankedFile, segment: Segment | None, settings: str) -> None:
@@ -133,7 +138,9 @@ class Reuse:
     """The stored predictions of one earlier attempt; see `open_reuse`.
 
     Attributes:
-        attempt, manifest_sha256: which one. rows: output rows that may be taken.
+        attempt: the id of that attempt.
+        manifest_sha256: SHA-256 (hex) of its manifest's bytes.
+        rows: how many output rows may be taken.
     """
 
     def __init__(
@@ -147,7 +154,7 @@ class Reuse:
         log: Callable[[str], None],
     ) -> None:
         self.attempt, self.manifest_sha256 = manifest.attempt, manifest_sha256
-        self._store, self._log, self._kind = store, log, predictions
+        self._store, self._log, self._predictions_type = store, log, predictions
         self._before, self._snapshot = before, snapshot
         self._files: list[RankedFile] = []
         self._metadata: list[pq.FileMetaData] = []
@@ -173,7 +180,7 @@ class Reuse:
             base += file.rows
         self.rows = base
         self._hashes, numbers, self._first, self._counts = (
-            np.concatenate([getattr(one, name) for one in loaded] or [np.zeros(0, np.int64)])
+            np.concatenate([getattr(rows, name) for rows in loaded] or [np.zeros(0, np.int64)])
             for name in ("hashes", "numbers", "first", "counts")
         )
         # Where the row with each of the earlier plan's numbers is; usually at that very number.
@@ -193,11 +200,11 @@ class Reuse:
         """The input rows of a file, and where in it everything is."""
         with self._store.open(file.path) as handle:
             parquet = pq.ParquetFile(handle, page_checksum_verification=True)
-            kind = parquet.schema_arrow.field("predictions").type
-            if kind != self._kind:
-                raise Unusable(f"its predictions are {kind}, expected {self._kind}")
+            arrow_type = parquet.schema_arrow.field("predictions").type
+            if arrow_type != self._predictions_type:
+                raise Unusable(f"its predictions are {arrow_type}, expected {self._predictions_type}")
             in_order = plain and file.rows == sum(stop - start for start, stop in file.spans)
-            source = _one(parquet.read(columns=["source.hash" if in_order else "source"])["source"])
+            source = _whole_array(parquet.read(columns=["source.hash" if in_order else "source"])["source"])
         stated = sum(parquet.metadata.row_group(number).num_rows for number in range(parquet.metadata.num_row_groups))
         if not len(source) == stated == file.rows:
             raise Unusable(f"it holds {len(source)} rows in groups of {stated} in all, expected {file.rows}")
@@ -243,16 +250,16 @@ class Reuse:
         if not len(missing):
             return place
         ordered, order = self._by_hash
-        wanted = hashes[missing]
-        at = np.minimum(np.searchsorted(ordered, wanted), rows - 1)
-        there = ordered[at] == wanted
-        missing, found = missing[there], order[at[there]].astype(np.int64)
+        missing_hashes = hashes[missing]
+        at = np.minimum(np.searchsorted(ordered, missing_hashes), rows - 1)
+        there = ordered[at] == missing_hashes
+        missing, by_hash = missing[there], order[at[there]].astype(np.int64)
         if len(missing):
             # Most moved rows have moved together. Of several equal rows the one that moved with them is wanted, so that
             # neighbours stay neighbours and few row groups are read.
-            steps, votes = np.unique(found - guess[missing], return_counts=True)
+            steps, votes = np.unique(by_hash - guess[missing], return_counts=True)
             together = guess[missing] + steps[np.argmax(votes)]
-            place[missing] = np.where(self._holds(together, hashes[missing]), together, found)
+            place[missing] = np.where(self._holds(together, hashes[missing]), together, by_hash)
         return place
 
     def _holds(self, place: np.ndarray, hashes: np.ndarray) -> np.ndarray:
@@ -296,20 +303,20 @@ class Reuse:
         """The predictions of output rows ``first`` to ``first + counts - 1`` of each of M input rows, and more.
 
         Returns:
-            predictions, and int64 (M,): where in them each row's begin; -1 where they are not worth reading, or cannot
-            be read.
+            the predictions, and int64 (M,): where in them those of each input row begin; -1 where they are not worth
+            reading, or cannot be read.
         """
         begins = np.full(len(first), -1, np.int64)
         group = np.searchsorted(self._group_starts, first, side="right") - 1
         whole = first + counts <= self._group_starts[group + 1] if len(first) else group >= 0
         taken: list[pa.StructArray] = []
         size = 0
-        for one in self._worth_reading(group[whole]):
-            array = self._predictions(one)
+        for number in self._worth_reading(group[whole]):
+            array = self._predictions(number)
             if array is None:
                 continue
-            mine = np.flatnonzero((group == one) & whole)
-            at = first[mine] - self._group_starts[one]
+            mine = np.flatnonzero((group == number) & whole)
+            at = first[mine] - self._group_starts[number]
             low, high = int(at.min()), int((at + counts[mine]).max())
             rows = int(counts[mine].sum())
             if 4 * rows < high - low:
@@ -324,17 +331,17 @@ class Reuse:
             self._decoded.popitem(last=False)
         if len(taken) == 1:
             return taken[0], begins
-        return pa.concat_arrays(taken) if taken else pa.array([], self._kind), begins
+        return pa.concat_arrays(taken) if taken else pa.array([], self._predictions_type), begins
 
     def _worth_reading(self, group: np.ndarray) -> list[int]:
         """Which row groups to decode for one wanted row in each of ``group``, ascending."""
-        groups, wanted = np.unique(group, return_counts=True)
-        by_number = np.argsort(-wanted, kind="stable")
+        groups, rows_wanted = np.unique(group, return_counts=True)
+        by_number = np.argsort(-rows_wanted, kind="stable")
         chosen = []
         for rank, i in enumerate(by_number[:_MOST_GROUPS].tolist()):
-            one = int(groups[i])
-            if rank < _KEPT_GROUPS or one in self._decoded or wanted[i] * _WORTH >= self._groups[one][2]:
-                chosen.append(one)
+            number = int(groups[i])
+            if rank < _KEPT_GROUPS or number in self._decoded or rows_wanted[i] * _WORTH >= self._groups[number][2]:
+                chosen.append(number)
         return sorted(chosen)
 
     def _predictions(self, group: int) -> pa.StructArray | None:
@@ -349,7 +356,7 @@ class Reuse:
             self._compare(number)
             with self._store.open(self._files[number].path) as handle:
                 parquet = pq.ParquetFile(handle, metadata=self._metadata[number], page_checksum_verification=True)
-                array = _one(parquet.read_row_group(inside, columns=["predictions"])["predictions"])
+                array = _whole_array(parquet.read_row_group(inside, columns=["predictions"])["predictions"])
         except _UNREADABLE as exc:
             self._refused.add(number)
             self._log(self._not_reused(self._files[number], exc))
@@ -371,7 +378,8 @@ def merged(fresh: pa.StructArray, stored: Stored) -> pa.StructArray:
     """The predictions of all N rows of ``stored``, in their order.
 
     Args:
-        fresh: those that the model just made, of the same type.
+        fresh: the predictions that the model just made, of the same type.
+        stored: the others, and the order in which both follow one another.
     """
     order = stored.order
     if not len(fresh) and len(order) and order[-1] - order[0] == len(order) - 1 and (np.diff(order) == 1).all():
@@ -380,7 +388,7 @@ def merged(fresh: pa.StructArray, stored: Stored) -> pa.StructArray:
     return both.take(pa.array(order))
 
 
-def _one(column: pa.ChunkedArray) -> pa.StructArray:
+def _whole_array(column: pa.ChunkedArray) -> pa.StructArray:
     whole = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
     assert isinstance(whole, pa.StructArray)
     return whole

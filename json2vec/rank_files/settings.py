@@ -35,16 +35,16 @@ SETTINGS = ("device", "precision", "batch_size", "threads", "preprocessor", "pos
 
 
 def about(
-    description: str, *, changes: Changes = "nothing", unit: str = "", example: Any = None, **bounds: Any
+    description: str, *, changes: Changes = "nothing", unit: str = "", example: object = None, **bounds: Any
 ) -> Any:
     """What people and programs are told of an option, for ``Annotated[type, about(...)]``.
 
     Args:
         description: whole sentences, in the words of somebody who has not read the code.
         changes: what a different value changes in the rank files.
-        unit: of a number, such as ``rows`` or ``seconds``.
+        unit: the unit of a number, such as ``rows`` or ``seconds``.
         example: a value other than the default.
-        **bounds: of pydantic's ``Field``, such as ``ge=1``.
+        **bounds: bounds of the value as pydantic's ``Field`` takes them, such as ``ge=1``.
     """
     return Field(
         description=description,
@@ -181,12 +181,12 @@ def told(field: FieldInfo) -> dict[str, Any]:
     return cast("dict[str, Any]", extra) if isinstance(extra, dict) else {}
 
 
-def names_that_change(model: type[BaseModel], what: Changes) -> tuple[str, ...]:
-    """Names of a model's settings that change ``what``."""
-    return tuple(name for name, field in model.model_fields.items() if told(field).get("changes") == what)
+def names_that_change(model: type[BaseModel], changes: Changes) -> tuple[str, ...]:
+    """Names of those of a model's settings that change ``values``, ``rows`` or ``nothing``."""
+    return tuple(name for name, field in model.model_fields.items() if told(field).get("changes") == changes)
 
 
-def settings_digest(settings: Mapping[str, Any], modules: Iterable[str] = ()) -> str:
+def settings_digest(settings: Mapping[str, object], modules: Iterable[str] = ()) -> str:
     """SHA-256 (hex) over everything besides the input that can change a prediction.
 
     Args:
@@ -223,10 +223,10 @@ def library_versions() -> dict[str, str]:
 
 @cache
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in ("json2vec-dagster", "lightning", "numpy", "polars", "pyarrow", "torch"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

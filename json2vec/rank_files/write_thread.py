@@ -13,6 +13,10 @@ class Background:
     At most ``depth`` pieces wait, so that memory stays bounded and a slow disk slows the caller. After an error the
     rest is thrown away and the error is raised by the next `put` or by `finish`. A signal, which Python handles in the
     main thread, cuts no piece short; one that interrupts `cancel`, too, lets the process end before the piece does.
+
+    Args:
+        depth: how many pieces may wait.
+        name: the thread's name.
     """
 
     def __init__(self, *, depth: int = 2, name: str = "background") -> None:

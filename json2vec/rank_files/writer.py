@@ -34,6 +34,7 @@ from json2vec.storage.opening import open_store
 if TYPE_CHECKING:
     from json2vec.data.loader import PlannedDataset
     from json2vec.model.model import Model
+    from json2vec.model.predictions import Predictions
 
 
 class Writer(BasePredictionWriter):
@@ -60,15 +61,17 @@ class Writer(BasePredictionWriter):
             count.
         settings_digest: digest of all that can change a prediction (see `json2vec.rank_files.settings`); with it
             every sealed segment is noted in ``rank-N.segments.jsonl``, for a later attempt to adopt.
-        storage_options: for the object store's client.
+        storage_options: options for the object store's client; unused for local folders.
         scratch: local folder for files that are not uploaded yet; default: the system's for temporary files.
         model_fingerprint: what the model's `fingerprint` gives, where it is known already.
 
     Attributes:
-        marker, manifest: of the last prediction; the manifest on global rank 0 only.
+        marker: this rank's marker of the last prediction; None before the first.
+        manifest: the manifest of the last prediction, on global rank 0 only; elsewhere None.
 
     Raises:
-        Json2VecError and its kinds, in the thread of `trainer.predict`; the folder is then not complete.
+        Json2VecError: the prediction failed, in one of the ways that have a class of their own. It is raised in the
+            thread of `trainer.predict`; the folder is then not complete.
     """
 
     def __init__(
@@ -97,16 +100,16 @@ class Writer(BasePredictionWriter):
         if isinstance(inputs, str):
             raise TypeError(f"inputs is the text {inputs!r}; expected True, False or a list of column names")
         check_max_rejected(max_rejected)
-        made = as_postprocessor(postprocessor)
-        if schema is not None and made is None:
+        processor = as_postprocessor(postprocessor)
+        if schema is not None and processor is None:
             raise ValueError("schema= describes what a postprocessor returns; there is no postprocessor")
         self.store, self.scratch = open_store(path, storage_options), scratch
         self.model_fingerprint = model_fingerprint
         self.flush_every_n_batches, self.segment_rows = flush_every_n_batches, segment_rows
-        self.postprocessor, self.inputs, self.reconstruct = made, inputs, tuple(reconstruct)
+        self.postprocessor, self.inputs, self.reconstruct = processor, inputs, tuple(reconstruct)
         self.commit, self.attempt, self.commit_timeout_s = commit, attempt, commit_timeout_s
         self.max_rejected, self.settings_digest = max_rejected, settings_digest
-        declared = made.schema if schema is None and made is not None else schema
+        declared = processor.schema if schema is None and processor is not None else schema
         self.schema = pa.struct(list(declared)) if declared is not None else None
         self.marker: Marker | None = None
         self.manifest: Manifest | None = None
@@ -207,7 +210,7 @@ class Writer(BasePredictionWriter):
 
     # -- in the writer's thread ----------------------------------------------------------------------------------------
 
-    def _write(self, prediction: Any, batch: Batch, context: dict[str, Any]) -> None:
+    def _write(self, prediction: Predictions, batch: Batch, context: dict[str, Any]) -> None:
         rows = batch.rows
         assert rows is not None
         assert self._files is not None
@@ -216,11 +219,11 @@ class Writer(BasePredictionWriter):
             columns = self._columns(prediction, batch, rows, context)
             self._files.write(rows.inputs, columns, rows.source, rows.span, rows.rejected)
             return
-        kind = self._files.schema.field("predictions").type
-        fresh = pa.array([], kind)
+        column_type = self._files.schema.field("predictions").type
+        fresh = pa.array([], column_type)
         if len(rows):
             columns = self._columns(prediction, batch, rows, context)
-            fresh = fit_array(columns, kind, "column 'predictions'", row_namer(rows.source))
+            fresh = fit_array(columns, column_type, "column 'predictions'", row_namer(rows.source))
         reused = Reused(attempt=stored.attempt, manifest_sha256=stored.manifest_sha256, rows=stored.reused)
         self._files.write(stored.inputs, merged(fresh, stored), stored.source, rows.span, rows.rejected, reused)
 
@@ -228,7 +231,9 @@ class Writer(BasePredictionWriter):
         assert self._files is not None
         self.marker = self._files.close()
 
-    def _columns(self, prediction: Any, batch: Batch, rows: RowBatch, context: dict[str, Any]) -> pa.StructArray:
+    def _columns(
+        self, prediction: Predictions, batch: Batch, rows: RowBatch, context: dict[str, Any]
+    ) -> pa.StructArray:
         """What the model, and the postprocessor where there is one, made of the rows that went through the model."""
         predictions = prediction.cpu()
         if self.postprocessor is None:
@@ -268,15 +273,19 @@ def predictions_type(
     """Type of the ``predictions`` column before it is stored.
 
     Args:
+        postprocessor: makes the stored columns of the predictions; None stores them as the model makes them.
         declared: what the postprocessor is said to return; None runs it on the snapshot's first rows.
-        dataset: the predict dataloader's.
+        model: the model that predicts.
+        plan: the plan, whose snapshot has the first rows.
+        dataset: the predict dataloader's dataset, which reads and encodes them; None where it has none.
+        reconstruct: addresses of fields to predict besides the schema's targets.
 
     Raises:
         ProcessorError: nothing is declared, and there is no row that could show it.
     """
-    kind = model.output_type(reconstruct)
+    column_type = model.output_type(reconstruct)
     if postprocessor is None:
-        return kind
+        return column_type
     if declared is not None:
         return declared
     batch = None if dataset is None else _first_batch(dataset, model, plan)
@@ -286,7 +295,7 @@ def predictions_type(
             "declare it with Writer(schema=...) or @postprocess(schema=...)"
         )
     predictions = model.predict_step(batch.to(model.device), 0).cpu()
-    return payload_type(postprocessed(postprocessor, predictions, batch, batch.rows), len(batch), kind)
+    return payload_type(postprocessed(postprocessor, predictions, batch, batch.rows), len(batch), column_type)
 
 
 def _datamodule(trainer: Trainer) -> Any:

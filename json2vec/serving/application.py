@@ -23,7 +23,10 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 class Refused(Exception):
     """A request that gets an error instead of an answer.
 
-    ``items`` are the records at fault: {"item": position in the request, "message": ...}.
+    Args:
+        status: the HTTP status of the answer.
+        message: what was wrong, and with what.
+        items: the records at fault, each as {"item": its position in the request, "message": what was wrong with it}.
     """
 
     def __init__(self, status: int, message: str, items: Sequence[dict[str, Any]] = ()) -> None:
@@ -39,8 +42,9 @@ def application(
     """The application over a batcher of records.
 
     Args:
-        request: validates each record.
-        response: validates and shapes each result.
+        batcher: predicts records together; it is closed with the application.
+        request: the pydantic model that validates each record; None takes any object.
+        response: the pydantic model that validates and shapes each result; None answers results as they are.
     """
 
     @asynccontextmanager
@@ -82,7 +86,7 @@ async def _answer(
     except Overloaded as exc:
         raise Refused(503, str(exc)) from exc
     results = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
-    answers = [{"predictions": one} for one in _checked(results, response)]
+    answers = [{"predictions": result} for result in _checked(results, response)]
     try:
         return orjson.dumps(answers if several else answers[0], option=_OPTIONS)
     except TypeError as exc:
@@ -92,10 +96,10 @@ async def _answer(
 
 def _validated(records: list[Any], several: bool, request: type[BaseModel] | None) -> list[dict[str, Any]]:
     """The records as the model shall see them."""
-    wrong = []
+    wrong: list[dict[str, Any]] = []
     for item, record in enumerate(records):
         if not isinstance(record, dict):
-            wrong.append({"item": item, "message": f"expected an object, found {_kind(record)}"})
+            wrong.append({"item": item, "message": f"expected an object, found {_json_type(record)}"})
         elif request is not None:
             try:
                 # As JSON, where texts may spell dates and the like even in a strict model.
@@ -112,17 +116,19 @@ def _validated(records: list[Any], several: bool, request: type[BaseModel] | Non
 
 def _checked(results: Sequence[Any], response: type[BaseModel] | None) -> list[Any]:
     """The results as they are answered; raises `Refused` if any of them is an exception."""
-    bad = [{"item": item, "message": str(one)} for item, one in enumerate(results) if isinstance(one, BadRecord)]
+    bad: list[dict[str, Any]] = [
+        {"item": item, "message": str(result)} for item, result in enumerate(results) if isinstance(result, BadRecord)
+    ]
     if bad:
         raise Refused(422, bad[0]["message"] if len(results) == 1 else _summary(bad, len(results)), bad)
-    for one in results:
-        if isinstance(one, BaseException):
-            _log.error("prediction failed", exc_info=one)
-            raise Refused(500, f"prediction failed: {type(one).__name__}: {one}") from one
+    for result in results:
+        if isinstance(result, BaseException):
+            _log.error("prediction failed", exc_info=result)
+            raise Refused(500, f"prediction failed: {type(result).__name__}: {result}") from result
     if response is None:
         return list(results)
     try:
-        return [response.model_validate(one).model_dump(mode="json", by_alias=True) for one in results]
+        return [response.model_validate(result).model_dump(mode="json", by_alias=True) for result in results]
     except ValidationError as exc:
         _log.exception("predictions that are not what the response model says")
         raise Refused(500, f"the predictions do not fit {response.__name__}: {_reasons(exc)}") from exc
@@ -134,33 +140,33 @@ def _summary(wrong: list[dict[str, Any]], total: int) -> str:
 
 
 def _reasons(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'record'}: {one['msg']}" for one in found)
+    problems = error.errors(include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, problem['loc'])) or 'record'}: {problem['msg']}" for problem in problems)
 
 
-def _kind(value: Any) -> str:
-    names = {list: "an array", str: "a text", bool: "a boolean", int: "a number", float: "a number"}
+def _json_type(value: object) -> str:
+    names: dict[type, str] = {list: "an array", str: "a text", bool: "a boolean", int: "a number", float: "a number"}
     return names.get(type(value), "null")
 
 
 def _documented(
-    made: Callable[[], dict[str, Any]], request: type[BaseModel] | None, response: type[BaseModel] | None
+    generate: Callable[[], dict[str, Any]], request: type[BaseModel] | None, response: type[BaseModel] | None
 ) -> Callable[[], dict[str, Any]]:
     """FastAPI's OpenAPI document with what goes in and out of ``/predict``, which it cannot see for itself."""
 
     def document() -> dict[str, Any]:
-        found = made()
+        openapi = generate()
         pairs: list[Any] = []
         if request is not None:
             pairs.append((request, "validation"))
         if response is not None:
             pairs.append((response, "serialization"))
         schemas, definitions = models_json_schema(pairs, ref_template="#/components/schemas/{model}")
-        found.setdefault("components", {}).setdefault("schemas", {}).update(definitions.get("$defs", {}))
+        openapi.setdefault("components", {}).setdefault("schemas", {}).update(definitions.get("$defs", {}))
         record = {"type": "object"} if request is None else schemas[request, "validation"]
         predictions = {"type": "object"} if response is None else schemas[response, "serialization"]
         answer = {"type": "object", "properties": {"predictions": predictions}, "required": ["predictions"]}
-        operation = found["paths"]["/predict"]["post"]
+        operation = openapi["paths"]["/predict"]["post"]
         operation["requestBody"] = {"required": True, "content": _one_or_many(record)}
         operation["responses"] = {
             "200": {"description": "Predictions, in the order of the records", "content": _one_or_many(answer)},
@@ -169,7 +175,7 @@ def _documented(
             "500": {"description": "The service failed"},
             "503": {"description": "Too many records are waiting"},
         }
-        return found
+        return openapi
 
     return document
 

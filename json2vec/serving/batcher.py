@@ -25,11 +25,11 @@ class Batcher(Generic[T, R]):
     The thread starts with the first item, and again after `close`, so that nothing runs before it is needed.
 
     Args:
-        handle: from items to as many results, in order; a result that is an exception is raised for that item alone.
-            What ``handle`` raises itself is raised for every item of the batch.
-        max_batch_size: items.
+        handle: a function from items to as many results, in order. A result that is an exception is raised for that
+            item alone; what ``handle`` raises itself is raised for every item of the batch.
+        max_batch_size: how many items ``handle`` gets at most.
         batch_timeout: seconds to wait for more items after the first one; 0 takes those that are there.
-        max_waiting: items that may wait; more raise `Overloaded`.
+        max_waiting: how many items may wait; more raise `Overloaded`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Batcher(Generic[T, R]):
         """Queue items, all or none of them; one future each. A future that is cancelled in time is not worked on.
 
         Raises:
-            Overloaded: they do not fit beside those that are waiting.
+            Overloaded: the items do not fit beside those that are waiting.
         """
         with self._lock:
             waiting = self._items.qsize()
@@ -90,14 +90,14 @@ class Batcher(Generic[T, R]):
         while len(taken) < self._size:
             try:
                 left = max(0.0, deadline - time.monotonic())
-                one = self._items.get(timeout=left) if taken and left else self._items.get(block=not taken)
+                queued = self._items.get(timeout=left) if taken and left else self._items.get(block=not taken)
             except queue.Empty:
                 break
-            if one is None:
+            if queued is None:
                 return taken, True
             if not taken:
                 deadline = time.monotonic() + self._timeout
-            taken.append(one)
+            taken.append(queued)
         return taken, False
 
     def _answer(self, items: list[T], futures: list[Future[R]]) -> None:

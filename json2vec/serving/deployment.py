@@ -9,7 +9,7 @@ An array is one request: it is answered as a whole, or refused as a whole. A ref
     400  the body is not JSON
     422  not an object or an array of objects, a record that the request model or the preprocessor refuses, or a value
          that its field cannot encode
-    503  too many records are waiting (`Settings.max_waiting`)
+    503  too many records are waiting (`ServiceSettings.max_waiting`)
     500  a fault of the service: the postprocessor, the response model or the model itself failed
 """
 
@@ -26,10 +26,18 @@ from pydantic import BaseModel
 
 from json2vec.errors import ProcessorError, SchemaError, missing_extra
 from json2vec.model.model import Model
-from json2vec.processors import Postprocessor, Preprocessor, as_postprocessor, as_preprocessor, preprocessor_mismatch
+from json2vec.processors import (
+    Postprocessor,
+    PostprocessorLike,
+    Preprocessor,
+    PreprocessorLike,
+    as_postprocessor,
+    as_preprocessor,
+    preprocessor_mismatch,
+)
 from json2vec.serving.batcher import Batcher
 from json2vec.serving.predictor import Predictor
-from json2vec.serving.settings import Settings
+from json2vec.serving.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -45,13 +53,13 @@ class Deployment:
     """Serves a model.
 
     Every setting may also come from the environment as ``JSON2VEC_`` and its name in capitals; see
-    `json2vec.serving.settings.Settings` for what they mean and their defaults.
+    `json2vec.serving.settings.ServiceSettings` for what they mean and their defaults.
 
     Args:
-        checkpoint: path of the model.
+        checkpoint: path of the model's checkpoint.
         model: a model in memory, instead of a checkpoint.
         reconstruct: further leaves to predict, by address or by path below the root.
-        trusted_modules: see `Model.load`.
+        trusted_modules: modules that the checkpoint may import; see `Model.load`.
         strict_preprocessor: raise where the preprocessor is not the one the model was trained with (default: warn).
 
     Raises:
@@ -77,7 +85,7 @@ class Deployment:
         strict_preprocessor: bool = False,
         **unknown: Any,
     ) -> None:
-        self.settings = Settings.read({
+        self.settings = ServiceSettings.read({
             "checkpoint": None if checkpoint is None else fspath(checkpoint), "max_batch_size": max_batch_size,
             "batch_timeout": batch_timeout, "max_waiting": max_waiting, "accelerator": accelerator, "host": host,
             "port": port, "workers": workers, "log_level": log_level, **unknown,
@@ -100,24 +108,24 @@ class Deployment:
         """Declare what goes in and out.
 
         Args:
-            request: validates each record; the model sees its fields, by their names.
-            response: validates and shapes each ``predictions`` object.
+            request: the pydantic model that validates each record; the model sees its fields, by their names.
+            response: the pydantic model that validates and shapes each ``predictions`` object.
 
         Raises:
-            SchemaError: not a pydantic model.
+            SchemaError: an argument is not a pydantic model.
         """
-        for name, made in (("request", request), ("response", response)):
-            if made is not None and not (isinstance(made, type) and issubclass(made, BaseModel)):
-                raise SchemaError(f"forge({name}=) must be a pydantic model class; got {made!r}")
+        for name, model_class in (("request", request), ("response", response)):
+            if model_class is not None and not (isinstance(model_class, type) and issubclass(model_class, BaseModel)):
+                raise SchemaError(f"forge({name}=) must be a pydantic model class; got {model_class!r}")
         self.request, self.response = request or self.request, response or self.response
         return self
 
-    def preprocess(self, preprocessor: Any, **kwargs: Any) -> Self:
+    def preprocess(self, preprocessor: PreprocessorLike, **kwargs: Any) -> Self:
         """Set what is applied to each record first; it must make exactly one row of it. See docs/processors.md."""
         self.preprocessor = as_preprocessor(preprocessor, **kwargs)
         return self
 
-    def postprocess(self, postprocessor: Any) -> Self:
+    def postprocess(self, postprocessor: PostprocessorLike) -> Self:
         """Set what makes the answer of the predictions; see `json2vec.serving.predictor.Predictor`."""
         self.postprocessor = as_postprocessor(postprocessor)
         return self
@@ -127,8 +135,8 @@ class Deployment:
 
         Raises:
             CheckpointError: the checkpoint cannot be loaded.
-            SchemaError: no such accelerator, or ``reconstruct`` names no leaf.
-            ProcessorError: another preprocessor than in training, with ``strict_preprocessor``.
+            SchemaError: the accelerator is not there, or ``reconstruct`` names no leaf.
+            ProcessorError: the preprocessor is not that of training, with ``strict_preprocessor``.
         """
         from json2vec.serving.application import application
 
@@ -147,7 +155,8 @@ class Deployment:
         """Serve until interrupted.
 
         Raises:
-            SchemaError: several workers, and something that cannot be handed to another process; and what `app` raises.
+            SchemaError: there are several workers, and something cannot be handed to another process. What `app` raises
+                is raised here too.
         """
         import uvicorn
         from uvicorn.supervisors import Multiprocess

@@ -24,12 +24,12 @@ class Predictor:
     """Predicts a list of records and gives one result for each: its predictions, or what was wrong with it.
 
     Args:
-        model: in eval mode, on its device.
-        preprocessor: must make exactly one observation of a record.
-        postprocessor: called for each record by itself, so that no answer holds anything of another request. Its
-            context has the keys ``"request"`` (the record as it came), ``"observations"``, ``"input"``, ``"batch"`` and
-            ``"metadata"`` (a list with the processed record).
-        reconstruct: further leaves to predict.
+        model: the model, in eval mode, on its device.
+        preprocessor: makes exactly one observation of each record.
+        postprocessor: makes the answer of the predictions. It is called for each record by itself, so that no answer
+            holds anything of another request. Its context has the keys ``"request"`` (the record as it came),
+            ``"observations"``, ``"input"``, ``"batch"`` and ``"metadata"`` (a list with the processed record).
+        reconstruct: addresses of further leaves to predict.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Predictor:
     def __call__(self, records: Sequence[Record]) -> list[Record | Exception]:
         """For each record address -> payload without a row dimension, or an exception (`BadRecord`: its own fault)."""
         results: list[Any] = [self._observation(record) for record in records]
-        good = [index for index, one in enumerate(results) if not isinstance(one, Exception)]
+        good = [index for index, result in enumerate(results) if not isinstance(result, Exception)]
         observations = [results[index] for index in good]
         for index, predicted in zip(good, self._predict(observations), strict=True):
             if self._postprocessor is not None and not isinstance(predicted, Exception):
@@ -78,25 +78,25 @@ class Predictor:
         return [columns.slice(row, 1) for row in range(len(columns))]
 
     def _observation(self, record: Record) -> Record | Exception:
-        made = self._preprocessor
-        if made is None:
+        preprocessor = self._preprocessor
+        if preprocessor is None:
             return record
-        given: Any = pa.RecordBatch.from_struct_array(pa.array([record])) if made.columnar else dict(record)
+        argument: Any = pa.RecordBatch.from_struct_array(pa.array([record])) if preprocessor.columnar else dict(record)
         try:
-            result = made(given, **made.call_kwargs(Strata.predict))
-            if made.columnar:
+            result = preprocessor(argument, **preprocessor.call_kwargs(Strata.predict))
+            if preprocessor.columnar:
                 several = result.to_dicts() if hasattr(result, "to_dicts") else result.to_pylist()
             else:
-                several = list(result or ()) if made.yields else [] if result is None else [result]
+                several = list(result or ()) if preprocessor.yields else [] if result is None else [result]
         except Exception as exc:  # user code may raise anything; here the record is what it could not take
-            return BadRecord(f"preprocessor {made.name!r} raised {type(exc).__name__}: {exc}")
+            return BadRecord(f"preprocessor {preprocessor.name!r} raised {type(exc).__name__}: {exc}")
         if len(several) != 1 or not isinstance(several[0], dict):
-            found = f"{len(several)} rows" if len(several) != 1 else type(several[0]).__name__
-            return BadRecord(f"preprocessor {made.name!r} made {found} of the record; expected one dict")
+            outcome = f"{len(several)} rows" if len(several) != 1 else type(several[0]).__name__
+            return BadRecord(f"preprocessor {preprocessor.name!r} made {outcome} of the record; expected one dict")
         return several[0]
 
     def _postprocessed(
-        self, made: Postprocessor, record: Record, observation: Record, columns: pa.StructArray
+        self, postprocessor: Postprocessor, record: Record, observation: Record, columns: pa.StructArray
     ) -> Record | Exception:
         context = {
             "request": record,
@@ -106,7 +106,8 @@ class Predictor:
             TensorKey.metadata: [observation],
         }
         try:
-            result = apply_postprocessor(made, context, columns if made.columnar else python_view(columns), 1)
+            predictions = columns if postprocessor.columnar else python_view(columns)
+            result = apply_postprocessor(postprocessor, context, predictions, 1)
         except ProcessorError as exc:
             return exc
         return {str(address): _only(value) for address, value in result.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError
@@ -14,18 +14,19 @@ from json2vec.errors import SchemaError
 PREFIX = "JSON2VEC_"
 
 
-class Settings(BaseModel, frozen=True, extra="forbid"):
+class ServiceSettings(BaseModel, frozen=True, extra="forbid"):
     """What an operator may decide.
 
     Args:
-        checkpoint: path of the model; unused where a model is given.
-        max_batch_size: records predicted together, at most.
+        checkpoint: path of the model's checkpoint; unused where a model is given.
+        max_batch_size: how many records are predicted together at most.
         batch_timeout: seconds that the first record of a batch waits for more; 0 takes those that are there.
-        max_waiting: records that may wait; a request that does not fit is answered with 503.
+        max_waiting: how many records may wait; a request that does not fit is answered with 503.
         accelerator: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``mps``.
-        host, port: where `Deployment.serve` listens; port 0 takes a free one.
-        workers: processes, each with a model of its own.
-        log_level: of the server: ``critical``, ``error``, ``warning``, ``info``, ``debug`` or ``trace``.
+        host: the network address on which `Deployment.serve` listens.
+        port: the port on which it listens; 0 takes a free one.
+        workers: the number of processes, each with a model of its own.
+        log_level: how much the server logs: ``critical``, ``error``, ``warning``, ``info``, ``debug`` or ``trace``.
     """
 
     checkpoint: str = "model.ckpt"
@@ -39,17 +40,21 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     log_level: Literal["critical", "error", "warning", "info", "debug", "trace"] = "info"
 
     @classmethod
-    def read(cls, given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Self:
-        """Settings from arguments (None: not given) and the environment.
+    def read(cls, arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Self:
+        """Settings from arguments and the environment.
+
+        Args:
+            arguments: values by setting; None stands for a setting that was not given.
+            environ: variables of the environment by name; those that begin with ``JSON2VEC_`` are read.
 
         Raises:
-            SchemaError: an unknown name (with the nearest known one), or a value out of range.
+            SchemaError: a name is unknown (the message has the nearest known one), or a value is out of range.
         """
-        known = list(cls.model_fields)
-        for name in given:
-            if name not in known:
-                raise SchemaError(f"Deployment has no setting {name!r}{_near(name, known)}; it has {', '.join(known)}")
-        variables = {PREFIX + name.upper(): name for name in known}
+        names = list(cls.model_fields)
+        for name in arguments:
+            if name not in names:
+                raise SchemaError(f"Deployment has no setting {name!r}{_near(name, names)}; it has {', '.join(names)}")
+        variables = {PREFIX + name.upper(): name for name in names}
         values: dict[str, Any] = {}
         origin: dict[str, str] = {}
         for variable, text in environ.items():
@@ -57,7 +62,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
                 values[variables[variable]], origin[variables[variable]] = text, f"environment variable {variable}"
             elif variable.startswith(PREFIX) and (near := _near(variable, variables)):
                 raise SchemaError(f"environment variable {variable} is no setting of Deployment{near}")
-        for name, value in given.items():
+        for name, value in arguments.items():
             if value is not None:
                 values[name], origin[name] = value, name
         try:
@@ -68,6 +73,6 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
             raise SchemaError(f"Deployment, {origin[name]}={values[name]!r}: {first['msg']}") from exc
 
 
-def _near(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), 1, cutoff=0.75)
+def _near(name: str, candidates: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(candidates), 1, cutoff=0.75)
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -3,7 +3,7 @@
 Importing this imports neither s3fs nor torch: `S3Store` is loaded when it is first asked for.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from json2vec.storage.local import LocalStore, file_sha256
 from json2vec.storage.lock import Lock, LockHeld, LockLost
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "S3Store":
         from json2vec.storage.s3 import S3Store
 

@@ -98,7 +98,10 @@ class StoreContract:
 
     def test_a_missing_file_is_named(self, store: Store, tmp_path: Path) -> None:
         store.prepare()
-        for look in (store.stat, store.open, store.read, lambda path: store.local_copy(path, tmp_path)):
+        def copied(path: str) -> Path:
+            return store.local_copy(path, tmp_path)
+
+        for look in (store.stat, store.open, store.read, copied):
             with pytest.raises(FileNotFoundError) as caught:
                 look("absent.txt")
             assert store.uri("absent.txt") in str(caught.value)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from operator import attrgetter
@@ -42,143 +42,154 @@ class Kinds:
     protocol: type
     built_in: Mapping[str, str]
 
-    def build(self, kind: Any, options: Mapping[str, Any]) -> Any:
+    def build(self, kind: object, options: Mapping[str, object]) -> Any:
         """An instance of the class that ``kind`` names, made of ``options`` as keyword arguments.
 
         No message shows the value of an option, since it may be a credential.
 
-        Raises:
-            KindOptionError: an unknown option, or one that is missing.
-            KindError: no such kind, or a class that is not of this part.
-        """
-        found = self.load(kind)
-        name = f"{self.part} {kind!r}"
-        if missing := [one for one in _methods(self.protocol) if not callable(getattr(found, one, None))]:
-            raise KindError(self._refusal(name, [f"it has no method {one}" for one in missing]))
-        _check_options(found, options, name)
-        return self.check(found(**options), name)
+        Args:
+            kind: a word of the table, or ``module:Class``, as a user wrote it.
+            options: what the class is called with, by name.
 
-    def load(self, kind: Any) -> type:
+        Raises:
+            KindOptionError: an option is unknown, or one is missing.
+            KindError: there is no such kind, or the class is not of this part.
+        """
+        chosen = self.load(kind)
+        name = f"{self.part} {kind!r}"
+        if missing := [method for method in _methods(self.protocol) if not callable(getattr(chosen, method, None))]:
+            raise KindError(self._refusal(name, [f"it has no method {method}" for method in missing]))
+        _check_options(chosen, options, name)
+        return self.check(chosen(**options), name)
+
+    def load(self, kind: object) -> type:
         """The class that ``kind`` names; a built-in one is imported now, not before.
 
         Raises:
-            KindError: not a word of the table and not ``module:Class``, or no such class.
+            KindError: ``kind`` is neither a word of the table nor ``module:Class``, or there is no such class.
         """
         path = self.built_in.get(kind, kind) if isinstance(kind, str) else ""
         if ":" in path:
             return load_class(path, f"{self.part} {kind!r}")
-        known = ", ".join(f"kind: {one}" for one in self.built_in)
+        words = ", ".join(f"kind: {word}" for word in self.built_in)
         raise KindError(
-            f"{self.part} {kind!r} is not known{nearest(str(kind), self.built_in)}: expected {known}, or kind: "
+            f"{self.part} {kind!r} is not known{nearest(str(kind), self.built_in)}: expected {words}, or kind: "
             f"module:Class for a {self.part} of another package"
         )
 
-    def check(self, made: Any, name: str = "") -> Any:
-        """``made`` itself, if it has what the protocol asks.
+    def check(self, instance: Any, name: str = "") -> Any:
+        """``instance`` itself, if it has what the protocol asks.
+
+        Args:
+            instance: of a class of this part, as a rule.
+            name: begins the message, such as ``warehouse 'company.lake:DeltaWarehouse'``; default: the class's name.
 
         Raises:
-            KindError: it has not; names what is missing.
+            KindError: the instance lacks something; the message names all that is missing.
         """
-        if missing := lacking(made, self.protocol):
-            raise KindError(self._refusal(name or f"{self.part} {type(made).__name__}", missing))
-        return made
+        if missing := lacking(instance, self.protocol):
+            raise KindError(self._refusal(name or f"{self.part} {type(instance).__name__}", missing))
+        return instance
 
     def _refusal(self, name: str, missing: Iterable[str]) -> str:
         protocol = f"{self.protocol.__module__}.{self.protocol.__name__}"
         return f"{name} is no {self.part}: {'; '.join(missing)}. Remedy: give it everything that {protocol} has"
 
 
-def load_class(path: str, what: str) -> type:
+def load_class(path: str, subject: str) -> type:
     """Import the class at ``module:Class``.
 
     Args:
-        path: such as ``company.lake:DeltaWarehouse``.
-        what: begins every message, such as ``warehouse 'company.lake:DeltaWarehouse'``.
+        path: where the class is, such as ``company.lake:DeltaWarehouse``.
+        subject: begins every message, such as ``warehouse 'company.lake:DeltaWarehouse'``.
 
     Raises:
-        KindError: not of that form, a module that cannot be imported, or no such class in it.
+        KindError: the path is not of that form, the module cannot be imported, or it has no such class.
     """
     module, _, name = path.partition(":")
     if not all(part.isidentifier() for part in [*module.split("."), *name.split(".")]):
-        raise KindError(f"{what}: expected module:Class, as in company.lake:DeltaWarehouse")
+        raise KindError(f"{subject}: expected module:Class, as in company.lake:DeltaWarehouse")
     try:
         imported = import_module(module)
     except ModuleNotFoundError as exc:
         if exc.name is not None and f"{module}.".startswith(f"{exc.name}."):
             raise KindError(
-                f"{what}: there is no module {exc.name!r} here. Remedy: correct the spelling, install the package that "
-                "holds it into this environment, or put its folder on PYTHONPATH"
+                f"{subject}: there is no module {exc.name!r} here. Remedy: correct the spelling, install the package "
+                "that holds it into this environment, or put its folder on PYTHONPATH"
             ) from exc
         raise KindError(
-            f"{what}: module {module!r} needs {exc.name!r}, which is not here. Remedy: install it into this environment"
+            f"{subject}: module {module!r} needs {exc.name!r}, which is not here. Remedy: install it into this "
+            "environment"
         ) from exc
     except Exception as exc:
         raise KindError(
-            f"{what}: module {module!r} cannot be imported: {type(exc).__name__}: {exc}. Remedy: mend the module"
+            f"{subject}: module {module!r} cannot be imported: {type(exc).__name__}: {exc}. Remedy: mend the module"
         ) from exc
     try:
-        found = attrgetter(name)(imported)
+        loaded = attrgetter(name)(imported)
     except AttributeError as exc:
-        classes = [one for one, value in vars(imported).items() if isinstance(value, type)]
+        classes = [member for member, value in vars(imported).items() if isinstance(value, type)]
         raise KindError(
-            f"{what}: module {module!r} ({getattr(imported, '__file__', None) or 'built in'}) has no {name!r}"
+            f"{subject}: module {module!r} ({getattr(imported, '__file__', None) or 'built in'}) has no {name!r}"
             f"{nearest(name, classes)}. Remedy: name a class that it has"
         ) from exc
-    if not isinstance(found, type):
-        raise KindError(f"{what}: {name!r} of module {module!r} is a {type(found).__name__}; expected a class")
-    return found
+    if not isinstance(loaded, type):
+        raise KindError(f"{subject}: {name!r} of module {module!r} is a {type(loaded).__name__}; expected a class")
+    return loaded
 
 
-def lacking(made: Any, protocol: type) -> list[str]:
-    """What an instance has not and ``protocol`` asks: methods, their parameters, attributes. One sentence each."""
-    missing = []
+def lacking(instance: object, protocol: type) -> list[str]:
+    """What ``protocol`` asks and ``instance`` lacks: methods, their parameters, attributes. A sentence each."""
+    missing: list[str] = []
     for name, asked in _methods(protocol).items():
-        method = getattr(made, name, None)
+        method = getattr(instance, name, None)
         if not callable(method):
             missing.append(f"it has no method {name}")
             continue
         parameters = list(inspect.signature(asked).parameters.values())[1:]
-        positional = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
-        named = {one.name: None for one in parameters if one.kind is one.KEYWORD_ONLY}
+        positional = [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+        named = {parameter.name: None for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
         try:
             inspect.signature(method).bind(*positional, **named)
         except TypeError as exc:
-            call = ", ".join([*positional, *(f"{one}=..." for one in named)])
+            call = ", ".join([*positional, *(f"{keyword}=..." for keyword in named)])
             missing.append(f"{name} cannot be called as {name}({call}): {exc}")
         except ValueError:  # a builtin without signature
             continue
-    attributes = (one for one in inspect.get_annotations(protocol) if not one.startswith("_"))
-    return missing + [f"it has no attribute {one}" for one in attributes if not hasattr(made, one)]
+    attributes = (name for name in inspect.get_annotations(protocol) if not name.startswith("_"))
+    return missing + [f"it has no attribute {name}" for name in attributes if not hasattr(instance, name)]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``(did you mean ...?)`` with the known name that is most like ``name``; empty if none is."""
-    near = difflib.get_close_matches(name, list(known), 1)
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """``(did you mean ...?)`` with the candidate that is most like ``name``; empty if none is."""
+    near = difflib.get_close_matches(name, list(candidates), 1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-def _methods(protocol: type) -> dict[str, Any]:
-    return {name: one for name, one in vars(protocol).items() if inspect.isfunction(one) and not name.startswith("_")}
+def _methods(protocol: type) -> dict[str, Callable[..., object]]:
+    public = {name: member for name, member in vars(protocol).items() if not name.startswith("_")}
+    return {name: member for name, member in public.items() if inspect.isfunction(member)}
 
 
-def _check_options(found: type, options: Mapping[Any, Any], name: str) -> None:
+def _check_options(chosen: type, options: Mapping[Any, object], name: str) -> None:
     """Compare options with the signature of the class, which dataclasses and pydantic models have too."""
     try:
-        parameters = inspect.signature(found).parameters.values()
+        parameters = inspect.signature(chosen).parameters.values()
     except (TypeError, ValueError):  # a class in C without signature: it says itself what it does not take
         return
-    named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
-    known = [one.name for one in named]
-    takes = f"it takes {', '.join(known)}" if known else "it takes no options"
-    anything = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = [parameter for parameter in parameters if parameter.kind in by_name]
+    names = [parameter.name for parameter in named]
+    takes = f"it takes {', '.join(names)}" if names else "it takes no options"
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     for option in options:
-        if option not in known and not (anything and isinstance(option, str)):
+        if option not in names and not (anything and isinstance(option, str)):
             raise KindOptionError(
-                f"{name} ({found.__module__}.{found.__qualname__}) has no option {option!r}"
-                f"{nearest(str(option), known)}; {takes}"
+                f"{name} ({chosen.__module__}.{chosen.__qualname__}) has no option {option!r}"
+                f"{nearest(str(option), names)}; {takes}"
             )
-    needed = [one.name for one in named if one.default is one.empty and one.name not in options]
-    if needed:
+    required = [parameter.name for parameter in named if parameter.default is parameter.empty]
+    if needed := [name for name in required if name not in options]:
         raise KindOptionError(
-            f"{name} ({found.__module__}.{found.__qualname__}) needs {', '.join(map(repr, needed))}; {takes}"
+            f"{name} ({chosen.__module__}.{chosen.__qualname__}) needs {', '.join(map(repr, needed))}; {takes}"
         )

@@ -11,9 +11,8 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from json2vec.errors import StoreError
 from json2vec.storage.lock import Lock, LockHeld, LockLost
@@ -28,7 +27,7 @@ POLL_S = 2.0
 
 
 @contextmanager
-def lease(store: Store, name: str, note: Mapping[str, Any], *, wait_s: float) -> Iterator[Lock]:
+def lease(store: Store, name: str, note: Mapping[str, object], *, wait_s: float) -> Generator[Lock]:
     """`Store.lock` for a store whose only means are conditional writes."""
     held = Lease(store, name, note)
     held.acquire(wait_s)
@@ -42,12 +41,12 @@ class Lease:
     """A lease on one object; a thread renews it while it is held.
 
     Args:
-        store: where the object lies; it must support ``if_absent`` and ``if_version``.
-        name: path of the object.
+        store: the store that has the object; it must support ``if_absent`` and ``if_version``.
+        name: path of the object in the store.
         note: plain values for others to read, such as who holds it.
     """
 
-    def __init__(self, store: Store, name: str, note: Mapping[str, Any]) -> None:
+    def __init__(self, store: Store, name: str, note: Mapping[str, object]) -> None:
         self._store, self._name = store, name
         self._us = {**note, "token": secrets.token_hex(8)}
         self._version = ""
@@ -63,7 +62,7 @@ class Lease:
             wait_s: seconds to wait for a holder that is alive.
 
         Raises:
-            LockHeld: its holder renews it.
+            LockHeld: the holder is alive and has renewed it.
         """
         deadline = time.monotonic() + wait_s
         seen, since = "", time.monotonic()
@@ -84,18 +83,18 @@ class Lease:
         self._thread = threading.Thread(target=self._renew, name=f"j2v-lease-{self._name}", daemon=True)
         self._thread.start()
 
-    def _try(self, over: str | None) -> bool:
-        """Write the lease where there is none, or over version ``over``."""
+    def _try(self, expected_version: str | None) -> bool:
+        """Write the lease where there is none (None), or in place of ``expected_version``; False where that fails."""
         try:
-            self._version = self._write(over)
+            self._version = self._write(expected_version)
         except FileExistsError:
             return False
         return True
 
-    def _write(self, over: str | None) -> str:
+    def _write(self, expected_version: str | None) -> str:
         # The number makes every renewal another version.
         data = json.dumps({**self._us, "renewals": self._renewals}).encode()
-        return self._store.write(self._name, data, if_absent=over is None, if_version=over)
+        return self._store.write(self._name, data, if_absent=expected_version is None, if_version=expected_version)
 
     def _renew(self) -> None:
         renewed = time.monotonic()

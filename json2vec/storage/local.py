@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
@@ -32,7 +32,8 @@ class LocalStore:
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = os.path.abspath(os.path.expanduser(os.fspath(root)))
+        address: str = os.fspath(root)
+        self.root = os.path.abspath(os.path.expanduser(address))
 
     def uri(self, path: str = "") -> str:
         return os.path.join(self.root, path) if path else self.root
@@ -71,15 +72,15 @@ class LocalStore:
         """The files of ``folder``, whose paths begin with ``below``; reads one folder's names at a time."""
         try:
             with os.scandir(folder) as entries:
-                listed = [(below + one.name, one.is_dir(), one.is_symlink()) for one in entries]
+                listed = [(below + entry.name, entry.is_dir(), entry.is_symlink()) for entry in entries]
         except FileNotFoundError:
             return  # removed since it was listed
         except OSError as exc:
             _raise(exc)
         # Sorted as the whole paths are: what lies in folder `a` comes after file `a-b`, since "-" < "/".
         # Links to folders are not followed: they may lead out of the root, or in a circle.
-        found = sorted(f"{path}/" if is_dir else path for path, is_dir, link in listed if not (is_dir and link))
-        for path in found:
+        paths = sorted(f"{path}/" if is_dir else path for path, is_dir, link in listed if not (is_dir and link))
+        for path in paths:
             if not path.endswith("/"):
                 if path > after and (entry := self._stat_listed(path)) is not None:
                     yield entry
@@ -99,7 +100,7 @@ class LocalStore:
         base = self._local(prefix)
         if not base.is_dir():
             return []
-        return sorted(one.name for one in os.scandir(base) if one.is_dir(follow_symlinks=links))
+        return sorted(entry.name for entry in os.scandir(base) if entry.is_dir(follow_symlinks=links))
 
     def stat(self, path: str) -> Entry:
         status = os.stat(self._local(path))
@@ -232,7 +233,7 @@ class LocalStore:
         shutil.rmtree(folder, ignore_errors=not folder.exists())
 
     @contextlib.contextmanager
-    def lock(self, name: str, note: Mapping[str, Any], *, wait_s: float) -> Iterator[Lock]:
+    def lock(self, name: str, note: Mapping[str, object], *, wait_s: float) -> Generator[Lock]:
         path = self._local(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Never removed: whoever locked a removed file and whoever made it anew would both hold "the" lock.
@@ -259,7 +260,7 @@ class _Flock:
         pass
 
 
-def _read_note(path: Path) -> Any:
+def _read_note(path: Path) -> object:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -23,8 +23,8 @@ class LockHeld(Json2VecError):
     """Another living process holds the lock.
 
     Attributes:
-        where: full address of the lock.
-        note: what its holder wrote into it; None where that cannot be read.
+        where: the full address of the lock.
+        note: what its holder wrote into it, as plain values; None where that cannot be read.
     """
 
     def __init__(self, where: str, note: Any) -> None:

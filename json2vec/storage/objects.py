@@ -35,7 +35,7 @@ class ObjectStore(Store):
 
     def usage(self, path: str = "") -> Usage:
         entries = list(self.list(path))
-        return Usage(sum(one.size for one in entries), max((one.modified for one in entries), default=0.0))
+        return Usage(sum(entry.size for entry in entries), max((entry.modified for entry in entries), default=0.0))
 
     def local_copy(self, path: str, folder: str | os.PathLike[str]) -> Path:
         place = hashlib.sha256(f"{self.uri(path)}\n{self.stat(path).version}".encode()).hexdigest()[:16]
@@ -81,5 +81,5 @@ class ObjectStore(Store):
             raise StoreError(f"{self.uri()} is a store's root; expected a folder below it to remove")
         self.delete(*[entry.path for entry in self.list(path)])
 
-    def lock(self, name: str, note: Mapping[str, Any], *, wait_s: float) -> AbstractContextManager[Lock]:
+    def lock(self, name: str, note: Mapping[str, object], *, wait_s: float) -> AbstractContextManager[Lock]:
         return lease(self, name, note, wait_s=wait_s)

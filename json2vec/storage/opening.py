@@ -41,8 +41,8 @@ def open_store(root: str | os.PathLike[str] | Store, storage_options: Options = 
     if not isinstance(root, str | os.PathLike):
         return root
     address = os.fspath(root)
-    kind = scheme(address)
-    return _open_local(address) if kind == "file" else open_scheme(kind, address, storage_options)
+    name = scheme(address)
+    return _open_local(address) if name == "file" else open_scheme(name, address, storage_options)
 
 
 def fetch(
@@ -51,13 +51,13 @@ def fetch(
     """One file on the local disk: the one at ``address`` itself where it is local, else a copy.
 
     Args:
-        address: of a file, a local path or a URI.
-        folder: where a copy is put, once for each version.
+        address: where the file is, a local path or a URI.
+        folder: the local folder in which a copy is put, once for each version.
         storage_options: passed to the object store's client.
 
     Raises:
-        FileNotFoundError: there is none.
-        StoreError: the store refused.
+        FileNotFoundError: there is no such file.
+        StoreError: the store refused to give it.
     """
     parent, _, name = os.fspath(address).rpartition("/")
     if not _is_uri(os.fspath(address)):
@@ -91,7 +91,7 @@ def relative(
 
     Args:
         address: a local path, ``~`` for the user's home allowed, or a URI.
-        to: the folder.
+        to: the folder of the file that the address is written into.
         home: folder that a relative ``address`` is relative to; None takes the working directory.
     """
     text = absolute(address, home)

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import IO, Any, NoReturn, cast
+from typing import IO, Any, NoReturn, TypeVar, cast
 
 from json2vec.errors import StoreError
 from json2vec.storage.objects import ObjectStore
@@ -50,6 +50,7 @@ _POLARS_KEYS = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "
 
 
 Pairs = tuple[tuple[str, Any], ...]
+Content = TypeVar("Content")
 
 
 class S3Store(ObjectStore):
@@ -57,10 +58,10 @@ class S3Store(ObjectStore):
 
     Args:
         root: ``s3://bucket`` or ``s3://bucket/prefix``; keys are taken literally, never URL-quoted.
-        storage_options: see `OPTIONS`.
+        storage_options: how to reach the server and who asks it; the keys are those of `OPTIONS`.
 
     Raises:
-        StoreError: a root without a bucket, or an unknown option.
+        StoreError: the root names no bucket, or an option is unknown.
     """
 
     def __init__(self, root: str, storage_options: dict[str, Any] | None = None) -> None:
@@ -75,7 +76,7 @@ class S3Store(ObjectStore):
                 f"{self.root}: unknown storage option {unknown[0]!r}; expected some of {', '.join(OPTIONS)}"
             )
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[S3Store], tuple[str, dict[str, Any]]]:
         return S3Store, (self.root, self._options)
 
     @property
@@ -96,7 +97,7 @@ class S3Store(ObjectStore):
         """pyarrow's file system, shared likewise."""
         return _reader(*self._identity())
 
-    def _identity(self) -> tuple[Any, ...]:
+    def _identity(self) -> tuple[Pairs, str | None, str, Pairs, int]:
         """All that a client is made of. Credentials may come from the environment, and no client survives a fork."""
         aws = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
         return tuple(sorted(self._options.items())), self._endpoint, self._region, aws, os.getpid()
@@ -143,10 +144,10 @@ class S3Store(ObjectStore):
         skip = len(self.prefix) + 1 if self.prefix else 0
         while True:
             page = self._call("list_objects_v2", prefix, **arguments)
-            for found in page.get("Contents", ()):
-                if not found["Key"].endswith("/"):  # consoles make empty objects for folders
+            for item in page.get("Contents", ()):
+                if not item["Key"].endswith("/"):  # consoles make empty objects for folders
                     yield Entry(
-                        found["Key"][skip:], found["Size"], found["ETag"].strip('"'), found["LastModified"].timestamp()
+                        item["Key"][skip:], item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp()
                     )
             if not page.get("IsTruncated"):
                 return
@@ -155,17 +156,17 @@ class S3Store(ObjectStore):
     def folders(self, prefix: str = "", *, links: bool = True) -> builtins.list[str]:
         below = self._key(prefix)
         arguments: dict[str, Any] = {"Prefix": f"{below}/" if below else "", "Delimiter": "/"}
-        found: list[str] = []
+        names: list[str] = []
         while True:
             page = self._call("list_objects_v2", prefix, **arguments)
-            found += [one["Prefix"].rstrip("/").rpartition("/")[2] for one in page.get("CommonPrefixes", ())]
+            names += [folder["Prefix"].rstrip("/").rpartition("/")[2] for folder in page.get("CommonPrefixes", ())]
             if not page.get("IsTruncated"):
-                return sorted(found)
+                return sorted(names)
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 
     def stat(self, path: str) -> Entry:
-        found = self._call("head_object", path, Key=self._key(path))
-        return Entry(path, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"].timestamp())
+        head = self._call("head_object", path, Key=self._key(path))
+        return Entry(path, head["ContentLength"], head["ETag"].strip('"'), head["LastModified"].timestamp())
 
     def open(self, path: str) -> IO[bytes]:
         return cast("IO[bytes]", self._read(path, lambda name: self._reader.open_input_file(name)))
@@ -177,7 +178,7 @@ class S3Store(ObjectStore):
 
         return self._read(path, whole)
 
-    def _read(self, path: str, action: Callable[[str], Any]) -> Any:
+    def _read(self, path: str, action: Callable[[str], Content]) -> Content:
         try:
             return action(f"{self.bucket}/{self._key(path)}")
         except FileNotFoundError as exc:
@@ -217,7 +218,7 @@ class S3Store(ObjectStore):
         whole = hashlib.sha256()
         part_bytes = max(PART_BYTES, -(-size // _MAX_PARTS))
         upload = self._call("create_multipart_upload", path, Key=key, ChecksumAlgorithm="SHA256")["UploadId"]
-        parts = []
+        parts: list[dict[str, object]] = []
         try:
             while body := file.read(part_bytes):
                 whole.update(body)
@@ -263,30 +264,31 @@ class S3Store(ObjectStore):
 
     def polars_options(self) -> dict[str, Any]:
         options = self._options
-        found: dict[str, Any] = {"aws_region": self._region, "max_retries": int(options.get("max_attempts", 5))}
+        translated: dict[str, Any] = {"aws_region": self._region, "max_retries": int(options.get("max_attempts", 5))}
         if self._endpoint:
-            found["aws_endpoint_url"] = self._endpoint
-            found["aws_allow_http"] = str(self._endpoint.startswith("http://")).lower()
+            translated["aws_endpoint_url"] = self._endpoint
+            translated["aws_allow_http"] = str(self._endpoint.startswith("http://")).lower()
         if options.get("anon"):
-            found["aws_skip_signature"] = "true"
+            translated["aws_skip_signature"] = "true"
         for ours, theirs in _POLARS_KEYS.items():
             if options.get(ours):
-                found[theirs] = options[ours]
-        return found
+                translated[theirs] = options[ours]
+        return translated
 
 
 @lru_cache(maxsize=16)
 def _client(options: Pairs, endpoint: str | None, region: str, environment: Pairs, process: int) -> Any:
-    import s3fs
+    import s3fs  # pyright: ignore[reportMissingTypeStubs] - it has no types
 
-    given = dict(options)
-    attempts = {"max_attempts": int(given.get("max_attempts", 5)), "mode": "standard"}
+    settings = dict(options)
+    attempts = {"max_attempts": int(settings.get("max_attempts", 5)), "mode": "standard"}
     return s3fs.S3FileSystem(
-        key=given.get("key"), secret=given.get("secret"), token=given.get("token"), profile=given.get("profile"),
-        anon=bool(given.get("anon", False)), endpoint_url=endpoint, client_kwargs={"region_name": region},
+        key=settings.get("key"), secret=settings.get("secret"), token=settings.get("token"),
+        profile=settings.get("profile"), anon=bool(settings.get("anon", False)), endpoint_url=endpoint,
+        client_kwargs={"region_name": region},
         config_kwargs={
-            "connect_timeout": given.get("connect_timeout_s", 5),
-            "read_timeout": given.get("read_timeout_s", 30),
+            "connect_timeout": settings.get("connect_timeout_s", 5),
+            "read_timeout": settings.get("read_timeout_s", 30),
             "retries": attempts,
         },
         skip_instance_cache=True,
@@ -295,23 +297,25 @@ def _client(options: Pairs, endpoint: str | None, region: str, environment: Pair
 
 @lru_cache(maxsize=16)
 def _reader(options: Pairs, endpoint: str | None, region: str, environment: Pairs, process: int) -> Any:
-    from pyarrow import fs
+    from pyarrow import fs  # pyright: ignore[reportMissingTypeStubs] - it has no types
 
-    given = dict(options)
+    filesystems: Any = fs
+
+    settings = dict(options)
     credentials: dict[str, Any] = {}
-    if given.get("key"):
-        credentials = {"access_key": given["key"], "secret_key": given.get("secret")}
-        credentials |= {"session_token": given["token"]} if given.get("token") else {}
-    elif given.get("anon"):
+    if settings.get("key"):
+        credentials = {"access_key": settings["key"], "secret_key": settings.get("secret")}
+        credentials |= {"session_token": settings["token"]} if settings.get("token") else {}
+    elif settings.get("anon"):
         credentials = {"anonymous": True}
-    elif given.get("profile"):
+    elif settings.get("profile"):
         session = _client(options, endpoint, region, environment, process).session
-        found = session.get_session().get_credentials() if session else None
-        credentials = {"access_key": found.access_key, "secret_key": found.secret_key} if found else {}
-    return fs.S3FileSystem(
-        region=region, endpoint_override=endpoint, connect_timeout=given.get("connect_timeout_s", 5),
-        request_timeout=given.get("read_timeout_s", 30),
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=int(given.get("max_attempts", 5))),
+        keys = session.get_session().get_credentials() if session else None
+        credentials = {"access_key": keys.access_key, "secret_key": keys.secret_key} if keys else {}
+    return filesystems.S3FileSystem(
+        region=region, endpoint_override=endpoint, connect_timeout=settings.get("connect_timeout_s", 5),
+        request_timeout=settings.get("read_timeout_s", 30),
+        retry_strategy=filesystems.AwsStandardS3RetryStrategy(max_attempts=int(settings.get("max_attempts", 5))),
         **credentials,
     )  # fmt: skip
 
@@ -319,8 +323,8 @@ def _reader(options: Pairs, endpoint: str | None, region: str, environment: Pair
 def _status(error: BaseException | None) -> int | None:
     """The HTTP status behind an error, as far as one is recorded."""
     while error is not None:
-        response = getattr(error, "response", None)
+        response: Any = getattr(error, "response", None)
         if isinstance(response, dict):
-            return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            return cast("dict[str, Any]", response).get("ResponseMetadata", {}).get("HTTPStatusCode")
         error = error.__cause__
     return None

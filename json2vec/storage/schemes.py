@@ -30,9 +30,9 @@ def open_scheme(scheme: str, uri: str, storage_options: dict[str, Any] | None = 
     """The store whose root is ``uri``.
 
     Args:
-        scheme: of the URI, such as ``s3``.
-        uri: the whole of it.
-        storage_options: passed to the class as they are.
+        scheme: what the URI begins with, such as ``s3``.
+        uri: the whole URI, such as ``s3://bucket/prefix``.
+        storage_options: options that the class is called with, as they are.
 
     Raises:
         StoreError: no class serves the scheme, several do, or the one that does cannot be used.
@@ -51,17 +51,21 @@ def open_scheme(scheme: str, uri: str, storage_options: dict[str, Any] | None = 
 
 @cache
 def _class_of(scheme: str) -> type:
-    """Raises `KindError`: no class serves the scheme, several do, or the one that does cannot be imported."""
+    """The class that serves a scheme, from our table or another package's entry point.
+
+    Raises:
+        KindError: no class serves the scheme, several do, or the one that does cannot be imported.
+    """
     if scheme in STORES:
         return load_class(STORES[scheme], f"the store of {scheme}://")
-    others = entry_points(group=STORES_GROUP)
-    found = sorted({one.value for one in others if one.name == scheme})
-    if len(found) == 1:
-        return load_class(found[0], f"the store of {scheme}://")
-    if found:
-        raise KindError(f"several packages serve {scheme}://: {', '.join(found)}. Remedy: uninstall all but one")
-    known = ", ".join(f"{one}://" for one in ["file", *STORES, *sorted(others.names)])
+    registered = entry_points(group=STORES_GROUP)
+    classes = sorted({entry.value for entry in registered if entry.name == scheme})
+    if len(classes) == 1:
+        return load_class(classes[0], f"the store of {scheme}://")
+    if classes:
+        raise KindError(f"several packages serve {scheme}://: {', '.join(classes)}. Remedy: uninstall all but one")
+    served = ", ".join(f"{name}://" for name in ["file", *STORES, *sorted(registered.names)])
     raise KindError(
-        f"the scheme is {scheme!r}; expected a local path or one of {known}. Remedy: check the spelling of the root, "
+        f"the scheme is {scheme!r}; expected a local path or one of {served}. Remedy: check the spelling of the root, "
         f"or install a package with an entry point {scheme!r} in the group {STORES_GROUP!r}"
     )

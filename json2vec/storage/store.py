@@ -29,7 +29,7 @@ class Entry:
 
     Attributes:
         path: relative to the store's root, ``/`` between parts, spelled as the store spells it (never URL-quoted).
-        size: bytes.
+        size: how many bytes the file has.
         version: changes whenever the content is written again: an object's ETag, a local file's mtime in nanoseconds.
         modified: seconds since 1970-01-01 UTC.
     """
@@ -45,7 +45,7 @@ class Usage:
     """What a folder of a store takes up.
 
     Attributes:
-        bytes: that removing it gives back. A file with a second name (see `Store.copy`) gives none.
+        bytes: how many bytes removing it gives back. A file with a second name (see `Store.copy`) gives none.
         modified: seconds since 1970-01-01 UTC, when anything in it was last written; 0.0 where there is nothing.
     """
 
@@ -96,8 +96,8 @@ class Store(Protocol):
         """Every file below the folder ``prefix``, recursively, sorted by path. Links to folders are not followed.
 
         Args:
-            prefix: a folder; the empty text is the root.
-            after: only files whose path is greater than this one.
+            prefix: the folder to list; the empty text is the root.
+            after: where to begin: only files whose path is greater than this one are listed.
 
         Raises:
             StoreError: the root does not exist (see `exists`), or cannot be listed.
@@ -108,7 +108,7 @@ class Store(Protocol):
         """Names of the folders right below the folder ``prefix``, sorted; none where there is no such folder.
 
         Args:
-            prefix: a folder; the empty text is the root.
+            prefix: the folder to look into; the empty text is the root.
             links: whether a link to a folder counts as one. Object stores have no links.
         """
         ...
@@ -151,8 +151,9 @@ class Store(Protocol):
         """A file of this store on the local disk, for libraries that take nothing but a path.
 
         Args:
-            path: of the file in this store.
-            folder: where a copy is put, once for each version, if the file does not lie on the local disk anyway.
+            path: where the file is in this store.
+            folder: the local folder in which a copy is put, once for each version, if the file does not lie on the
+                local disk anyway.
 
         Raises:
             FileNotFoundError: there is no file of that path.
@@ -169,10 +170,10 @@ class Store(Protocol):
         """Replace ``path`` atomically and durably; returns the new version.
 
         Args:
-            path: of the file; folders above it are made.
-            data: the whole content.
+            path: where to write; folders above it are made.
+            data: the whole content of the file.
             if_absent: write only where nothing is there yet.
-            if_version: write only over this version.
+            if_version: write only where the file has this version.
 
         Raises:
             FileExistsError: a condition did not hold. (Bytes equal to ours count as success: a reply may get lost.)
@@ -191,9 +192,9 @@ class Store(Protocol):
         """Move a finished local file under ``path``, atomically and durably; ``local`` is gone then.
 
         Args:
-            local: on any disk; from the `workspace` of this store it moves for free.
-            path: of the file in this store.
-            sha256: hex, of the file's bytes; an object store refuses bytes that arrive with another one.
+            local: the finished file, on any disk; from the `workspace` of this store it moves for free.
+            path: where the file goes in this store.
+            sha256: SHA-256 (hex) of the file's bytes; an object store refuses bytes that arrive with another one.
         """
         ...
 
@@ -207,9 +208,9 @@ class Store(Protocol):
         lies, if that is possible.
 
         Args:
-            source: any store.
-            source_path: of the file there.
-            path: of the file here.
+            source: the store that has the file, of any kind.
+            source_path: where the file is in ``source``.
+            path: where the copy goes in this store.
 
         Raises:
             FileNotFoundError: ``source`` has no such file.
@@ -242,9 +243,9 @@ class Store(Protocol):
         removes the objects one by one.
 
         Args:
-            path: the folder.
+            path: the folder that vanishes.
             to: the name that it waits under, which nobody reads.
-            first: path, relative to the folder, of the file without which nobody takes the rest for anything; where
+            first: the path, relative to the folder, of the file without which nobody takes the rest for anything; where
                 files are removed one by one it goes first.
         """
         ...
@@ -256,7 +257,7 @@ class Store(Protocol):
 
     # -- keeping others out --------------------------------------------------------------------------------------------
 
-    def lock(self, name: str, note: Mapping[str, Any], *, wait_s: float) -> AbstractContextManager[Lock]:
+    def lock(self, name: str, note: Mapping[str, object], *, wait_s: float) -> AbstractContextManager[Lock]:
         """Hold a lock that one process at a time can have; a holder that died loses it.
 
         A disk uses flock, which the kernel lets go at once. An object store uses a lease (`json2vec.storage.lease`),
@@ -275,7 +276,12 @@ class Store(Protocol):
 
 
 def stored_sha256(store: Store, path: str) -> str:
-    """SHA-256 (hex) of a stored file's bytes, read as a stream. Raises FileNotFoundError, `StoreError`."""
+    """SHA-256 (hex) of a stored file's bytes, read as a stream.
+
+    Raises:
+        FileNotFoundError: there is no file of that path.
+        StoreError: the store refused.
+    """
     # One buffer for the whole file: a fresh block a read costs more page faults than the hash costs time.
     digest, buffer = hashlib.sha256(), bytearray(1 << 18)
     view = memoryview(buffer)

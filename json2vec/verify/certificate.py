@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ from json2vec.verify.row_json import row_from_json, row_to_json, type_from_json,
 
 CERTIFICATE_NAME = "_certificate.json"
 _BATCH_ROWS = 65_536
+Document = TypeVar("Document", bound=BaseModel)
 _RECORD = np.dtype([("tag", "S1"), ("file", "V32"), ("row", "<i8"), ("part", "<i4"), ("parts", "<i4"),
                     ("inputs", "<u8"), ("predictions", "<u8")])  # fmt: skip
 
@@ -37,9 +38,16 @@ class Certificate(BaseModel):
     """What `certify` writes.
 
     Attributes:
-        root: hex, of the Merkle tree over all output rows. rows: its number of leaves.
+        row_hash: name of the algorithm that hashes input rows, as in the manifest.
+        root: root (hex) of the Merkle tree over all output rows.
+        rows: number of output rows, which are the leaves of the tree.
+        input_rows: number of input rows, as in the manifest.
+        rejected_rows: number of input rows that gave no output row, as in the manifest.
+        attempt: the id of the attempt, as in the manifest.
         manifest: SHA-256 (hex) of the bytes of ``_manifest.json``, which names the SHA-256 of every file.
-        model, snapshot, schema_digest, attempt, input_rows, rejected_rows: as in the manifest.
+        model: fingerprint (hex) of the model, as in the manifest.
+        snapshot: digest (hex) of the input.
+        schema_digest: digest (hex) of the files' schema, as in the manifest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True)
@@ -60,7 +68,11 @@ class Certificate(BaseModel):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Certificate:
-        """Raises VerificationFailed for a file that is no certificate."""
+        """The certificate in a local file.
+
+        Raises:
+            VerificationFailed: the file is no certificate.
+        """
         return _read(cls, path)
 
     def dumps(self) -> bytes:
@@ -71,10 +83,13 @@ class Proof(BaseModel):
     """One row with its audit path: with a certificate, enough to check the row without the folder.
 
     Attributes:
-        index: the row's number in the tree, from 0. path: hashes from the leaf upward, hex.
-        source: file, row, part, parts and hash. predictions, inputs: the row's columns as plain values
-            (`plain_rows.row_to_json`); ``inputs`` is null where the folder does not keep all of them.
-        predictions_type, inputs_type: Arrow types, base64 of an IPC schema.
+        index: the row's number in the tree, from 0.
+        path: hashes (hex) from the leaf upward.
+        source: file, row, part, parts and hash of the row.
+        predictions: the row's predictions as plain values, from `json2vec.verify.row_json.row_to_json`.
+        predictions_type: their Arrow type, as base64 of an IPC schema.
+        inputs: the row's inputs as plain values; None where the folder does not keep all of them.
+        inputs_type: their Arrow type, as base64 of an IPC schema; None likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,7 +106,11 @@ class Proof(BaseModel):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Proof:
-        """Raises VerificationFailed for a file that is no proof."""
+        """The proof in a local file.
+
+        Raises:
+            VerificationFailed: the file is no proof.
+        """
         return _read(cls, path)
 
     def dumps(self) -> bytes:
@@ -100,7 +119,13 @@ class Proof(BaseModel):
 
 @dataclass(frozen=True)
 class RowName:
-    """Names one output row: input file, row in it from 0, and which part a preprocessor made of it."""
+    """Names one output row.
+
+    Attributes:
+        file: the input file, relative to the root of the inputs.
+        row: number of the row in that file, from 0.
+        part: which of the rows that a preprocessor made of it, from 0.
+    """
 
     file: str
     row: int
@@ -123,7 +148,7 @@ def certify(
     Args:
         path: the folder, local or in an object store.
         row: the output row to be proven.
-        storage_options: for the object store's client.
+        storage_options: options for the object store's client; unused for local folders.
 
     Raises:
         IncompletePredictions: the folder is not complete, or a file is not the manifest's.
@@ -159,17 +184,18 @@ def check_certificate(
     Args:
         certificate: what `certify` made of the folder before.
         path: the folder, local or in an object store.
-        row: check this row's way to the root too, for its own message.
-        storage_options: for the object store's client.
+        row: an output row whose way to the root is checked too, for its own message.
+        storage_options: options for the object store's client; unused for local folders.
 
     Raises:
-        IncompletePredictions, VerificationFailed: as `certify`.
+        IncompletePredictions: the folder is not complete, or a file is not the manifest's.
+        VerificationFailed: ``row`` is not among the output rows.
     """
     now, proof = certify(path, row=row, storage_options=storage_options)
     problems = []
     for name, expected in certificate.model_dump().items():
-        if (found := getattr(now, name)) != expected:
-            problems.append(f"{name} is {_short(found)}, the certificate says {_short(expected)}")
+        if (actual := getattr(now, name)) != expected:
+            problems.append(f"{name} is {_short(actual)}, the certificate says {_short(expected)}")
     if proof is not None:
         problems += [f"{row}: {why}" for why in check_proof(certificate, proof)]
     return problems
@@ -179,15 +205,20 @@ def check_proof(certificate: Certificate, proof: Proof, row: Mapping[str, Any] |
     """Whether one row is the one that the certificate covers; needs no folder.
 
     Args:
+        certificate: the certificate of the folder that the row is said to be of.
+        proof: the row with its audit path.
         row: plain values ``source`` and ``predictions``, and perhaps ``inputs``, to check instead of the proof's own.
+
+    Returns:
+        what does not hold, a sentence each; nothing where all of it holds.
     """
     values = {**proof.model_dump(include={"source", "predictions", "inputs"}), **(row or {})}
     try:
         source = {name: values["source"][name] for name in ("file", "row", "part", "parts", "hash")}
-        predictions = _one(values["predictions"], type_from_json(proof.predictions_type), "predictions")
+        predictions = _as_batch(values["predictions"], type_from_json(proof.predictions_type), "predictions")
         inputs = None
         if values["inputs"] is not None and proof.inputs_type is not None:
-            inputs = _one(values["inputs"], type_from_json(proof.inputs_type), "inputs")
+            inputs = _as_batch(values["inputs"], type_from_json(proof.inputs_type), "inputs")
         record = np.zeros(1, _RECORD)
         _fill(record, [source["file"]], **{name: np.array([source[name]]) for name in ("row", "part", "parts")},
               inputs=np.array([source["hash"]], np.uint64), predictions=row_hash(predictions))  # fmt: skip
@@ -200,7 +231,7 @@ def check_proof(certificate: Certificate, proof: Proof, row: Mapping[str, Any] |
         problems.append("the inputs do not have the hash in source.hash: another input row, or changed values")
     leaf = leaf_hashes(memoryview(record.tobytes()), _RECORD.itemsize)[0]
     try:
-        path = [bytes.fromhex(one) for one in proof.path]
+        path = [bytes.fromhex(digest) for digest in proof.path]
     except ValueError:
         path = []
     root = root_of_path(leaf, proof.index, certificate.rows, path)
@@ -232,8 +263,8 @@ class _Folder:
                 digest = sha256()
                 while block := handle.read(1 << 20):
                     digest.update(block)
-            found = digest.hexdigest()
-            why = f"has SHA-256 {found[:12]}..., expected {file.sha256[:12]}..." if found != file.sha256 else None
+            actual = digest.hexdigest()
+            why = f"has SHA-256 {actual[:12]}..., expected {file.sha256[:12]}..." if actual != file.sha256 else None
             if why := why or file_problem(self.store, file, self.manifest):
                 raise IncompletePredictions(
                     f"{self.store.uri(file.path)} (rank {file.rank}) {why}. Remedy: restore the file, or predict again",
@@ -244,11 +275,12 @@ class _Folder:
                 yield from pq.ParquetFile(handle).iter_batches(_BATCH_ROWS)
 
     def certificate(self, root: bytes) -> Certificate:
-        made = self.manifest
+        manifest = self.manifest
         return Certificate(
-            row_hash=made.row_hash, root=root.hex(), rows=made.rows, input_rows=made.input_rows,
-            rejected_rows=made.rejected_rows, attempt=made.attempt, model=made.model, schema_digest=made.schema_digest,
-            manifest=sha256(self.store.read(MANIFEST_NAME)).hexdigest(), snapshot=self.snapshot.digest,
+            row_hash=manifest.row_hash, root=root.hex(), rows=manifest.rows, input_rows=manifest.input_rows,
+            rejected_rows=manifest.rejected_rows, attempt=manifest.attempt, model=manifest.model,
+            schema_digest=manifest.schema_digest, manifest=sha256(self.store.read(MANIFEST_NAME)).hexdigest(),
+            snapshot=self.snapshot.digest,
         )  # fmt: skip
 
     def find(self, row: RowName) -> int:
@@ -279,9 +311,10 @@ class _Folder:
             "predictions_type": type_to_json(batch.schema.field("predictions").type),
         }
         if "inputs" in batch.schema.names:
-            kind = batch.schema.field("inputs").type
-            if [one.name for one in kind] == self.snapshot.schema.names:
-                values |= {"inputs": row_to_json(batch.column("inputs")[index]), "inputs_type": type_to_json(kind)}
+            inputs_type = batch.schema.field("inputs").type
+            if [field.name for field in inputs_type] == self.snapshot.schema.names:
+                values["inputs"] = row_to_json(batch.column("inputs")[index])
+                values["inputs_type"] = type_to_json(inputs_type)
         return values
 
 
@@ -308,19 +341,19 @@ def _fill(records: np.ndarray, files: list[str] | None, **columns: np.ndarray) -
         records[name] = values
 
 
-def _one(value: Any, kind: pa.DataType, name: str) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([row_from_json(value, kind)], kind)], names=[name])
+def _as_batch(value: Any, arrow_type: pa.DataType, name: str) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([row_from_json(value, arrow_type)], arrow_type)], names=[name])
 
 
 def _children(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_struct_array(batch.column(0))
 
 
-def _read(kind: Any, path: str | os.PathLike[str]) -> Any:
-    name = kind.__name__.lower()
+def _read(document_type: type[Document], path: str | os.PathLike[str]) -> Document:
+    name = document_type.__name__.lower()
     try:
         with open(path, "rb") as file:
-            return kind.model_validate_json(file.read())
+            return document_type.model_validate_json(file.read())
     except OSError as exc:
         raise VerificationFailed(f"cannot read the {name} {path}: {exc.strerror}. Remedy: check the path") from exc
     except ValidationError as exc:
@@ -335,6 +368,6 @@ def _canonical(document: BaseModel) -> bytes:
     return json.dumps(document.model_dump(), sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 24 else text[:16] + "..."

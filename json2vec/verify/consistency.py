@@ -7,7 +7,7 @@ disagree was changed after its commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -42,9 +42,9 @@ def manifest_problems(store: Store, manifest: Manifest, snapshot: Snapshot) -> I
         "input_rows": (manifest.input_rows, snapshot.rows),
         "plan.digest": (manifest.plan.digest, _plan_digest(manifest, snapshot)),
     }
-    for name, (found, expected) in stated.items():
-        if found != expected:
-            yield f"{MANIFEST_NAME} says {name} {found!r}, which contradicts the rest of it: expected {expected!r}"
+    for name, (actual, expected) in stated.items():
+        if actual != expected:
+            yield f"{MANIFEST_NAME} says {name} {actual!r}, which contradicts the rest of it: expected {expected!r}"
     try:
         spans = merge_spans(span for file in files for span in file.spans)
         if spans != merge_spans([(0, snapshot.rows)]):
@@ -55,7 +55,7 @@ def manifest_problems(store: Store, manifest: Manifest, snapshot: Snapshot) -> I
     yield from _marker_problems(store, manifest, snapshot)
 
 
-def _settings_problems(settings: dict[str, Any]) -> Iterator[str]:
+def _settings_problems(settings: Mapping[str, object]) -> Iterator[str]:
     if set(settings) != set(SETTINGS):
         yield f"{MANIFEST_NAME} has the settings {sorted(settings)}, expected {sorted(SETTINGS)}"
     for name in ("preprocessor", "postprocessor"):
@@ -85,7 +85,7 @@ def _marker_problems(store: Store, manifest: Manifest, snapshot: Snapshot) -> It
             yield f"rank {rank}: {exc}"
             continue
         finished.append(marker.finished)
-        expected: dict[str, tuple[Any, Any]] = {
+        compared: dict[str, tuple[object, object]] = {
             "attempt": (marker.attempt, manifest.attempt),
             "rank": (marker.rank, rank),
             "world_size": (marker.world_size, manifest.world_size),
@@ -99,9 +99,9 @@ def _marker_problems(store: Store, manifest: Manifest, snapshot: Snapshot) -> It
             "rejected_rows": (marker.rejected_rows, sum(file.rows for file in marker.rejected)),
             "input_rows": (marker.input_rows, sum(stop - start for file in marker.files for start, stop in file.spans)),
         }
-        for key, (found, wanted) in expected.items():
-            if found != wanted:
-                yield f"rank {rank}: {name} says {key} {_short(found)}, expected {_short(wanted)}"
+        for key, (actual, expected) in compared.items():
+            if actual != expected:
+                yield f"rank {rank}: {name} says {key} {_short(actual)}, expected {_short(expected)}"
     if len(finished) == manifest.world_size and manifest.created != max(finished):
         yield f"{MANIFEST_NAME} says created {manifest.created}, but the last rank finished {max(finished)}"
 
@@ -123,9 +123,9 @@ def kept_problem(manifest: Manifest, snapshot: Snapshot, schema: pa.Schema) -> s
     """Whether the ``inputs`` column is the one that ``settings.inputs`` describes."""
     kept = manifest.settings.get("inputs", True)
     names = snapshot.schema.names
-    wanted = names if kept is True else [name for name in names if name in (kept or ())]
-    found = [one.name for one in schema.field("inputs").type] if "inputs" in schema.names else []
-    return None if found == wanted else f"inputs has the columns {found}, settings.inputs={kept!r} means {wanted}"
+    expected = names if kept is True else [name for name in names if name in (kept or ())]
+    actual = [field.name for field in schema.field("inputs").type] if "inputs" in schema.names else []
+    return None if actual == expected else f"inputs has the columns {actual}, settings.inputs={kept!r} means {expected}"
 
 
 def _own(manifest: Manifest, files: Iterable[RankedFile], rank: int) -> Iterator[RankedFile]:
@@ -139,6 +139,6 @@ def _listed(files: Iterable[SealedFile]) -> list[dict[str, Any]]:
     return sorted(values, key=lambda value: value["path"])
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."

@@ -18,7 +18,11 @@ _REMEDY = "do not load this folder; predict again"
 
 
 class Coverage:
-    """Collects the ids of all rows, then tells which are missing and which are there twice."""
+    """Collects the ids of all rows, then tells which are missing and which are there twice.
+
+    Args:
+        locator: turns the ids into plan row numbers, and those into names for messages.
+    """
 
     def __init__(self, locator: Locator) -> None:
         self._locator = locator
@@ -29,7 +33,13 @@ class Coverage:
         self._examples: list[str] = []
 
     def add(self, source: pa.StructArray, plan_rows: np.ndarray, where: str) -> None:
-        """Add output rows; ``plan_rows`` of `Locator.plan_rows`."""
+        """Add output rows.
+
+        Args:
+            source: the ``source`` column of N output rows.
+            plan_rows: int64 (N,), from `Locator.plan_rows`.
+            where: the file that the rows are in, for messages.
+        """
         part, parts = (source.field(name).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
                        for name in ("part", "parts"))  # fmt: skip
         self.rows += len(source)

@@ -42,7 +42,16 @@ _MAX_VALUES = 6
 
 @dataclass
 class Explanation:
-    """What `explain` found. ``ok`` is False where the row is missing, there twice, or differs from source or replay."""
+    """What `explain` found.
+
+    Attributes:
+        title: names the row and the folder.
+        facts: what is known of the row, each with a name and a text.
+        inputs: for each input column its name, the source's value now, the stored value, and whether they agree.
+        predictions: for each predicted value its name, the stored value, the one predicted again, and whether they
+            agree.
+        ok: False where the row is missing, there twice, or differs from source or replay.
+    """
 
     title: str
     facts: list[tuple[str, str]] = field(default_factory=list)
@@ -82,8 +91,13 @@ def explain(
 
     Args:
         path: the folder, local or in an object store.
-        row: input file, row and part.
-        inputs, model, preprocessor, postprocessor, trusted_modules, storage_options: as `verify_predictions`.
+        row: the row, as input file, row in it and part.
+        inputs: where the input rows are now, a root or the frame; default: where the snapshot read them.
+        model: the model or its checkpoint, which predicts the row again; None does without.
+        preprocessor: the one that predicted; default: the one that the manifest names, if its module is trusted.
+        postprocessor: the one that predicted; default: likewise.
+        trusted_modules: modules that may be imported for the checkpoint and for processors that the manifest names.
+        storage_options: options for the object stores' clients; unused for local folders.
 
     Raises:
         IncompletePredictions: the folder has no manifest.
@@ -147,18 +161,18 @@ def _find(store: Store, manifest: Manifest, plan_row: int, row: RowName, story: 
         story.facts.append(("accounted for by", _who(file, manifest)))
     if not responsible:
         story.wrong("accounted for by", "no file of the manifest")
-    found: list[tuple[RankedFile, int, pa.RecordBatch]] = []
-    for file in sorted(manifest.files, key=lambda one: one not in responsible):
-        if found and file not in responsible:
+    matches: list[tuple[RankedFile, int, pa.RecordBatch]] = []
+    for file in sorted(manifest.files, key=lambda file: file not in responsible):
+        if matches and file not in responsible:
             break
         try:
-            found += [(file, at, batch) for at, batch in _matches(store, file, row, "source")]
+            matches += [(file, at, batch) for at, batch in _matches(store, file, row, "source")]
         except (OSError, ValueError, pa.ArrowException) as exc:
             story.wrong("file", f"{file.path} cannot be read: {exc}")
-    if len(found) > 1:
-        story.wrong("there twice", ", ".join(f"{file.path} position {at}" for file, at, _ in found))
-    if found:
-        file, at, batch = found[0]
+    if len(matches) > 1:
+        story.wrong("there twice", ", ".join(f"{file.path} position {at}" for file, at, _ in matches))
+    if matches:
+        file, at, batch = matches[0]
         where = f"{store.uri(file.path)}, position {at} of {file.rows}"
         if file not in responsible:
             story.wrong("found in", f"{where}, which does not account for it")
@@ -197,7 +211,7 @@ def _matches(store: Store, file: RankedFile, row: RowName, column: str | None) -
 
 
 def _read_one(
-    snapshot: Snapshot, source: Any, plan_row: int, preprocessor: Preprocessor | None, *, check: bool
+    snapshot: Snapshot, source: Source, plan_row: int, preprocessor: Preprocessor | None, *, check: bool
 ) -> RowBatch:
     ranges = ((plan_row, plan_row + 1),)
     batches = read_rows(snapshot, source, ranges, batch_size=1 << 20, preprocessor=preprocessor,
@@ -215,22 +229,23 @@ def _compare_inputs(again: RowBatch, stored: pa.RecordBatch, story: Explanation)
     else:
         story.wrong("row hash", f"stored {then:016x}, the source row now has {now:016x}")
     kept = stored.column("inputs") if "inputs" in stored.schema.names else None
-    for one in again.inputs.schema:
-        here = again.inputs.column(one.name)
-        if kept is None or kept.type.get_field_index(one.name) < 0:
-            story.inputs.append((one.name, _shown(here[0]), "(not kept)", True))
+    for column in again.inputs.schema:
+        here = again.inputs.column(column.name)
+        if kept is None or kept.type.get_field_index(column.name) < 0:
+            story.inputs.append((column.name, _shown(here[0]), "(not kept)", True))
             continue
-        there = kept.field(one.name)
+        there = kept.field(column.name)
         unequal = unequal_rows(there, here)
         same = unequal is None or not unequal.any()
         story.ok &= same
-        story.inputs.append((one.name, _shown(here[0]), _shown(there[0]), same))
+        story.inputs.append((column.name, _shown(here[0]), _shown(there[0]), same))
 
 
 def _replay(
-    stored: pa.RecordBatch, snapshot: Snapshot, source: Any, plan_row: int, row: RowName, model: Any,
-    manifest: Manifest, processors: tuple[Preprocessor | None, Postprocessor | None], trusted: Iterable[str],
-    check: bool, story: Explanation,
+    stored: pa.RecordBatch, snapshot: Snapshot, source: Source, plan_row: int, row: RowName,
+    model: Model | str | os.PathLike[str], manifest: Manifest,
+    processors: tuple[Preprocessor | None, Postprocessor | None], trusted: Iterable[str], check: bool,
+    story: Explanation,
 ) -> None:  # fmt: skip
     from json2vec.model.model import Model
     from json2vec.verify.replay import predict_columns, tolerance_of
@@ -244,8 +259,8 @@ def _replay(
         story.wrong("replay", f"the source now gives {len(rows)} rows here, part {row.part} is not among them")
         _show_stored(stored, story)
         return
-    kind = stored.schema.field("predictions").type
-    again = predict_columns(model.eval(), rows, kind, manifest.settings.get("reconstruct") or (),
+    arrow_type = stored.schema.field("predictions").type
+    again = predict_columns(model.eval(), rows, arrow_type, manifest.settings.get("reconstruct") or (),
                             processors[1]).slice(row.part, 1)  # fmt: skip
     tolerance = tolerance_of(manifest.settings.get("precision"), manifest.settings.get("device"))
     for (name, mine), (_, theirs) in zip(_leaves(stored.column("predictions")), _leaves(again), strict=True):
@@ -257,9 +272,9 @@ def _replay(
 
 
 def _leaves(array: pa.StructArray, path: str = "") -> Iterator[tuple[str, pa.Array]]:
-    for index, one in enumerate(array.type):
-        name = f"{path}.{one.name}" if path else one.name
-        if pa.types.is_struct(one.type):
+    for index, child in enumerate(array.type):
+        name = f"{path}.{child.name}" if path else child.name
+        if pa.types.is_struct(child.type):
             yield from _leaves(array.field(index), name)
         else:
             yield name, array.field(index)
@@ -267,12 +282,12 @@ def _leaves(array: pa.StructArray, path: str = "") -> Iterator[tuple[str, pa.Arr
 
 def _show_stored(stored: pa.RecordBatch, story: Explanation) -> None:
     if not story.predictions:
-        story.predictions = [(name, _shown(one[0]), "(not predicted again)", True)
-                             for name, one in _leaves(stored.column("predictions"))]  # fmt: skip
+        story.predictions = [(name, _shown(values[0]), "(not predicted again)", True)
+                             for name, values in _leaves(stored.column("predictions"))]  # fmt: skip
 
 
 def _show_alone(
-    source: Any, snapshot: Snapshot, stored: pa.RecordBatch | None, plan_row: int, story: Explanation
+    source: Source | None, snapshot: Snapshot, stored: pa.RecordBatch | None, plan_row: int, story: Explanation
 ) -> None:
     """What there is to show where there is nothing to compare."""
     if stored is not None:
@@ -284,20 +299,20 @@ def _show_alone(
         except (Json2VecError, OSError, pa.ArrowException) as exc:
             story.wrong("source", str(exc))
             return
-        for one in again.inputs.schema if len(again) else ():
-            story.inputs.append((one.name, _shown(again.inputs.column(one.name)[0]), "(no prediction)", True))
+        for column in again.inputs.schema if len(again) else ():
+            story.inputs.append((column.name, _shown(again.inputs.column(column.name)[0]), "(no prediction)", True))
 
 
 def _shown(value: pa.Scalar) -> str:
     plain = row_to_json(value)
     if isinstance(plain, list) and len(plain) > _MAX_VALUES:
-        head = ", ".join(_text(one) for one in plain[:_MAX_VALUES])
+        head = ", ".join(_text(item) for item in plain[:_MAX_VALUES])
         return f"[{head}, ... {len(plain)} values]"
     text = _text(plain)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _text(plain: Any) -> str:
+def _text(plain: object) -> str:
     return f"{plain:.7g}" if isinstance(plain, float) else json.dumps(plain, ensure_ascii=False)
 
 

@@ -17,8 +17,9 @@ class Finding:
 
     Attributes:
         name: one of `FINDINGS`.
-        passed: None where it can be neither proven nor refuted.
-        expected, found: what was looked for, and what is there.
+        passed: whether the folder has the property; None where that can be neither proven nor refuted.
+        expected: what was looked for.
+        found: what is there.
         remedy: what to do; empty where it passed.
         counts: numbers behind ``found``.
         examples: the first offending files, ranks or rows.
@@ -38,8 +39,10 @@ class Report:
     """All findings on one folder.
 
     Attributes:
-        path: of the folder. rows: output rows its manifest promises (or its files hold, without a manifest).
-        findings: in the order of `FINDINGS`. seconds: how long the verification took.
+        path: the address of the folder.
+        rows: output rows that its manifest promises; without a manifest, those that its files hold.
+        findings: all findings, in the order of `FINDINGS`.
+        seconds: how long the verification took.
         require: the findings that must pass.
     """
 
@@ -52,13 +55,19 @@ class Report:
     @property
     def passed(self) -> bool:
         """No finding failed, and every required one is proven."""
-        return all(one.passed or (one.passed is None and one.name not in self.require) for one in self.findings)
+        return all(
+            finding.passed or (finding.passed is None and finding.name not in self.require) for finding in self.findings
+        )
 
     def finding(self, name: str) -> Finding:
-        """The finding called ``name``. Raises KeyError for a name that is none of `FINDINGS`."""
-        for one in self.findings:
-            if one.name == name:
-                return one
+        """The finding called ``name``.
+
+        Raises:
+            KeyError: the name is none of `FINDINGS`.
+        """
+        for finding in self.findings:
+            if finding.name == name:
+                return finding
         raise KeyError(f"no finding {name!r}; expected one of {', '.join(FINDINGS)}")
 
     def raise_if_failed(self) -> None:
@@ -68,7 +77,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict for `json.dumps`."""
-        findings = [{**vars(one), "examples": list(one.examples)} for one in self.findings]
+        findings = [{**vars(finding), "examples": list(finding.examples)} for finding in self.findings]
         return {"path": self.path, "rows": self.rows, "passed": self.passed, "seconds": round(self.seconds, 3),
                 "require": list(self.require), "findings": findings}  # fmt: skip
 
@@ -76,15 +85,15 @@ class Report:
         """A line for the folder and one for each finding, worst first to read."""
         verdict = "PASSED" if self.passed else "FAILED"
         lines = [f"{verdict}  {self.path}: {self.rows} rows, verified in {self.seconds:.1f} s"]
-        for one in self.findings:
-            word = {True: "ok", False: "FAIL", None: "not proven"}[one.passed]
-            line = f"  {one.name:<8} {word}"
-            if one.passed:
-                line += f"  {one.found}"
+        for finding in self.findings:
+            word = {True: "ok", False: "FAIL", None: "not proven"}[finding.passed]
+            line = f"  {finding.name:<8} {word}"
+            if finding.passed:
+                line += f"  {finding.found}"
             else:
-                line += f"  expected {one.expected}; found {one.found}"
-                line += f"; first: {', '.join(one.examples)}" if one.examples else ""
-                line += f"; remedy: {one.remedy}" if one.remedy else ""
-                line += "" if one.passed is False or one.name in self.require else " (not required)"
+                line += f"  expected {finding.expected}; found {finding.found}"
+                line += f"; first: {', '.join(finding.examples)}" if finding.examples else ""
+                line += f"; remedy: {finding.remedy}" if finding.remedy else ""
+                line += "" if finding.passed is False or finding.name in self.require else " (not required)"
             lines.append(line)
         return "\n".join(lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from json2vec.reading.row_batch import RowBatch
 from json2vec.reading.row_hash import row_hash
 from json2vec.reading.snapshot import Snapshot
 from json2vec.verify.findings import MAX_EXAMPLES, Finding
+from json2vec.verify.source import Source
 
 _BATCH_ROWS = 65_536
 _NEAR = 4 * _BATCH_ROWS
@@ -24,7 +24,12 @@ _STREAMS = 8
 
 
 class _Stream:
-    """The input's rows from one on, a batch at a time."""
+    """The input's rows from a given row on, a batch at a time.
+
+    Args:
+        batches: the batches, from `read_rows`.
+        row: the plan row number where they begin.
+    """
 
     def __init__(self, batches: Iterator[RowBatch], row: int) -> None:
         self.batches, self.next = batches, row
@@ -42,35 +47,41 @@ class SourceRows:
     Several streams, because a rank with several workers writes the batches of their shares in turn.
 
     Args:
-        source: what `read_rows` takes: a store, or the frame. check: compare sizes and versions of the files.
+        snapshot: the input as it was when it was predicted.
+        source: where the rows are: a store, or the frame.
+        check: whether the files must have the sizes and versions that the snapshot saw.
     """
 
-    def __init__(self, snapshot: Snapshot, source: Any, *, check: bool) -> None:
+    def __init__(self, snapshot: Snapshot, source: Source, *, check: bool) -> None:
         self._snapshot, self._source, self._check = snapshot, source, check
         self._locator = Locator(snapshot)
         self._streams: list[_Stream] = []  # the last used last
 
-    def chunks(self, wanted: np.ndarray) -> Iterator[tuple[slice, RowBatch, np.ndarray]]:
-        """Split ``wanted``, ascending plan row numbers, along the source's batches.
+    def chunks(self, plan_rows: np.ndarray) -> Iterator[tuple[slice, RowBatch, np.ndarray]]:
+        """Split rows along the source's batches.
+
+        Args:
+            plan_rows: int64 (N,), ascending plan row numbers.
 
         Yields:
-            a slice of ``wanted``, a source batch, and for each row of the slice its index in the batch, -1 where the
+            a slice of ``plan_rows``, a source batch, and for each row of the slice its index in the batch, -1 where the
             source cannot read that row.
 
         Raises:
-            SnapshotChanged, ReadError: the source is not what it was.
+            SnapshotChanged: a file of the source is not what it was.
+            ReadError: the source ends too early, or cannot be read.
         """
         done = 0
-        while done < len(wanted):
-            stream = self._reach(int(wanted[done]))
+        while done < len(plan_rows):
+            stream = self._reach(int(plan_rows[done]))
             assert stream.chunk is not None
-            stop = done + int(np.searchsorted(wanted[done:], stream.next))
+            stop = done + int(np.searchsorted(plan_rows[done:], stream.next))
             if len(stream.rows) and stream.next - stream.rows[0] == len(stream.rows):
                 # The batch holds every row from its first to its last: nothing to search for.
-                index = np.maximum(wanted[done:stop] - stream.rows[0], -1)
+                index = np.maximum(plan_rows[done:stop] - stream.rows[0], -1)
             elif len(stream.rows):
-                index = np.minimum(np.searchsorted(stream.rows, wanted[done:stop]), len(stream.rows) - 1)
-                index = np.where(stream.rows[index] == wanted[done:stop], index, -1)
+                index = np.minimum(np.searchsorted(stream.rows, plan_rows[done:stop]), len(stream.rows) - 1)
+                index = np.where(stream.rows[index] == plan_rows[done:stop], index, -1)
             else:
                 index = np.full(stop - done, -1)
             yield slice(done, stop), stream.chunk, index
@@ -80,7 +91,7 @@ class SourceRows:
         """A stream whose batch in hand accounts for ``row``."""
         near = [stream for stream in self._streams if stream.serves(row)]
         if near:
-            stream = max(near, key=lambda one: one.next)
+            stream = max(near, key=lambda stream: stream.next)
             self._streams.remove(stream)
         else:
             ranges = ((row, self._snapshot.rows),)
@@ -101,21 +112,30 @@ class InputCheck:
     """Collects rows that differ from their source.
 
     Args:
+        rows: the input's rows, to compare with.
+        locator: turns plan row numbers into names for messages.
         kept: type of the ``inputs`` column; None where the writer kept none.
     """
 
     def __init__(self, rows: SourceRows, locator: Locator, kept: pa.StructType | None) -> None:
         self._rows, self._locator, self._kept = rows, locator, kept
         self._columns = list(kept) if kept is not None else []
-        self._missing = [one.name for one in locator.snapshot.schema if one.name not in {c.name for c in self._columns}]
-        self._unknown = [one.name for one in self._columns if one.name not in locator.snapshot.schema.names]
+        names, source_names = [column.name for column in self._columns], locator.snapshot.schema.names
+        self._missing = [name for name in source_names if name not in set(names)]
+        self._unknown = [name for name in names if name not in source_names]
         self.compared = self.different = self.wrong_hash = self.unreadable = 0
         self._by_column: dict[str, int] = {}
         self._examples: list[str] = []
         self._stopped = ""
 
     def add(self, batch: pa.RecordBatch, plan_rows: np.ndarray, where: str) -> None:
-        """Compare a batch of a rank file; rows that the input does not have are the business of ``coverage``."""
+        """Compare a batch of a rank file. Rows that the input does not have are the business of ``coverage``.
+
+        Args:
+            batch: N output rows.
+            plan_rows: int64 (N,), from `Locator.plan_rows`.
+            where: the file that the rows are in, for messages.
+        """
         if self._stopped or self._unknown:
             return
         if not (plan_rows >= 0).all():
@@ -128,8 +148,8 @@ class InputCheck:
             for part, chunk, index in self._rows.chunks(plan_rows):
                 self._compare(batch.slice(part.start, part.stop - part.start), plan_rows[part], chunk, index, where)
         except (Json2VecError, OSError, pa.ArrowException) as exc:
-            what = "changed" if isinstance(exc, SnapshotChanged) else "cannot be read"
-            self._stopped = f"the source {what}: {exc}"
+            problem = "changed" if isinstance(exc, SnapshotChanged) else "cannot be read"
+            self._stopped = f"the source {problem}: {exc}"
 
     def _compare(
         self, batch: pa.RecordBatch, plan_rows: np.ndarray, chunk: RowBatch, index: np.ndarray, where: str
@@ -191,7 +211,8 @@ class InputCheck:
             return Finding("inputs", False, expected, found, "do not load this folder; predict again", counts,
                            tuple(self._examples))  # fmt: skip
         if self._kept is None or self._missing:
-            kept = "no inputs" if self._kept is None else f"only the columns {[one.name for one in self._columns]}"
+            names = [column.name for column in self._columns]
+            kept = "no inputs" if self._kept is None else f"only the columns {names}"
             return Finding(
                 "inputs", None, expected,
                 f"the writer kept {kept}; {self.compared} row hashes agree with the source, the columns "

@@ -89,6 +89,6 @@ def root_of_path(leaf: bytes, index: int, rows: int, path: Iterable[bytes]) -> b
     ranges, hashes = path_ranges(index, rows), list(path)
     if len(ranges) != len(hashes) or not 0 <= index < rows:
         return None
-    for (start, _), other in zip(ranges, hashes, strict=True):
-        leaf = node_hash(leaf, other) if start > index else node_hash(other, leaf)
+    for (start, _), sibling in zip(ranges, hashes, strict=True):
+        leaf = node_hash(leaf, sibling) if start > index else node_hash(sibling, leaf)
     return leaf

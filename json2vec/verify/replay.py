@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from json2vec.reading.readers import read_rows
 from json2vec.reading.row_batch import SOURCE_TYPE, RowBatch
 from json2vec.reading.snapshot import Snapshot
 from json2vec.verify.findings import MAX_EXAMPLES, Finding
+from json2vec.verify.source import Source
 from json2vec.verify.tolerance import TOLERANCE, far
 
 if TYPE_CHECKING:
@@ -94,8 +95,18 @@ class Replay:
     """Collects the sampled rows while the files stream by, and predicts them again.
 
     Args:
-        positions: of `sample_positions`: rows counted over the files in manifest order. Batches are replayed once
-            ``batch_rows`` rows wait, so that replaying everything takes no more memory than a sample.
+        positions: int64, ascending: the rows to replay, counted over the files in the manifest's order; from
+            `sample_positions`.
+        model: the model, in eval mode, on its device.
+        snapshot: the input as it was when it was predicted.
+        source: where the input rows are now: a store, or the frame.
+        reconstruct: addresses of fields that were predicted besides the schema's targets.
+        tolerance: how far a prediction may be from itself; see `tolerance_of`.
+        preprocessor: the preprocessor that predicted, or None.
+        postprocessor: the postprocessor that predicted, or None.
+        check: whether the inputs' files must have the versions that the snapshot saw.
+        batch_rows: how many rows wait before they are replayed, so that replaying everything takes no more memory than
+            a sample.
     """
 
     def __init__(
@@ -103,7 +114,7 @@ class Replay:
         positions: np.ndarray,
         model: Model,
         snapshot: Snapshot,
-        source: Any,
+        source: Source,
         *,
         reconstruct: Sequence[str] = (),
         tolerance: float = TOLERANCE,
@@ -124,16 +135,22 @@ class Replay:
         self._stopped = ""
 
     def add(self, batch: pa.RecordBatch, plan_rows: np.ndarray, first: int) -> None:
-        """Offer a batch whose first row has position ``first``."""
+        """Offer a batch, of which the sampled rows are kept.
+
+        Args:
+            batch: N output rows.
+            plan_rows: int64 (N,), from `Locator.plan_rows`.
+            first: position of the batch's first row, counted over the files in the manifest's order.
+        """
         if self._stopped:
             return
         low, high = np.searchsorted(self._positions, [first, first + batch.num_rows])
         index = self._positions[low:high] - first
         index = index[plan_rows[index] >= 0]  # rows that are not in the input are the business of coverage
         if len(index):
-            some = batch.select(["predictions", "source"])
+            columns = batch.select(["predictions", "source"])
             whole = len(index) == batch.num_rows
-            self._waiting.append((some if whole else some.take(pa.array(index)), plan_rows[index]))
+            self._waiting.append((columns if whole else columns.take(pa.array(index)), plan_rows[index]))
             if sum(len(rows) for _, rows in self._waiting) >= self._batch_rows:
                 self._run()
 
@@ -170,7 +187,7 @@ class Replay:
 
     def _replay(self, batch: pa.RecordBatch, plan_rows: np.ndarray) -> None:
         """Replay rows in ascending order of their ids."""
-        kind = batch.schema.field("predictions").type
+        arrow_type = batch.schema.field("predictions").type
         starts = np.unique(plan_rows)
         files = np.searchsorted(np.asarray(self._snapshot.starts), starts, side="right")
         near = NEAR if self._preprocessor is None else 1  # it would run for every row that is read
@@ -184,19 +201,19 @@ class Replay:
         sampled = (rows.filter(np.isin(self._locator.plan_rows(rows.source), starts)) for rows in read)
         for rows in _merged(sampled, self._model.batch_size):
             ids.append(_keys(self._locator.plan_rows(rows.source), rows.source))
-            columns.append(self._predict(rows, kind))
-        known = np.concatenate(ids) if ids else np.zeros(0, np.int64)
-        order = np.argsort(known, kind="stable")
-        wanted = _keys(plan_rows, batch.column("source"))
-        at = np.minimum(np.searchsorted(known[order], wanted), max(len(known) - 1, 0))
-        there = known[order][at] == wanted if len(known) else np.zeros(len(wanted), bool)
-        self.replayed += len(wanted)
+            columns.append(self._predict(rows, arrow_type))
+        keys = np.concatenate(ids) if ids else np.zeros(0, np.int64)
+        order = np.argsort(keys, kind="stable")
+        stored_keys = _keys(plan_rows, batch.column("source"))
+        at = np.minimum(np.searchsorted(keys[order], stored_keys), max(len(keys) - 1, 0))
+        there = keys[order][at] == stored_keys if len(keys) else np.zeros(len(stored_keys), bool)
+        self.replayed += len(stored_keys)
         differs = ~there
         stored = batch.column("predictions")
         if there.any():
             again = pa.concat_arrays(columns).take(pa.array(order[at[there]]))
             kept = stored.take(pa.array(np.flatnonzero(there)))
-            for index, address in enumerate(kind):
+            for index, address in enumerate(arrow_type):
                 tolerance = self._tolerance * scale_of(self._model, address.name)
                 unequal = far(kept.field(index), again.field(index), tolerance)
                 if unequal.any():
@@ -207,29 +224,31 @@ class Replay:
             why = "" if there[row] else " (the source gives no such row any more)"
             self._examples.append(self._locator.name(int(plan_rows[row])) + why)
 
-    def _predict(self, rows: RowBatch, kind: pa.StructType) -> pa.StructArray:
-        return predict_columns(self._model, rows, kind, self._reconstruct, self._postprocessor)
+    def _predict(self, rows: RowBatch, arrow_type: pa.StructType) -> pa.StructArray:
+        return predict_columns(self._model, rows, arrow_type, self._reconstruct, self._postprocessor)
 
 
 def predict_columns(
     model: Model,
     rows: RowBatch,
-    kind: pa.StructType,
+    arrow_type: pa.StructType,
     reconstruct: Sequence[str] = (),
     postprocessor: Postprocessor | None = None,
 ) -> pa.StructArray:
-    """The ``predictions`` column, of type ``kind``, that the writer makes of N rows."""
+    """The ``predictions`` column, of type ``arrow_type``, that the writer makes of N rows."""
     from json2vec.rank_files.postprocessing import postprocessed
 
     batch = model.encode(rows)
     predictions = model.infer(batch.to(model.device), reconstruct).cpu()
     if postprocessor is None:
         columns = predictions.columns()
-        if stored_type(columns.type) != kind:
-            raise Json2VecError(f"the model predicts {columns.type}, the files hold {kind}. Remedy: pass another model")
-        return fit_array(columns, kind, "predictions", row_namer(rows.source))
+        if stored_type(columns.type) != arrow_type:
+            raise Json2VecError(
+                f"the model predicts {columns.type}, the files hold {arrow_type}. Remedy: pass another model"
+            )
+        return fit_array(columns, arrow_type, "predictions", row_namer(rows.source))
     result = postprocessed(postprocessor, predictions, batch, rows)
-    return payload_columns(result, len(rows), kind, row_namer(rows.source))
+    return payload_columns(result, len(rows), arrow_type, row_namer(rows.source))
 
 
 def _ordered(waiting: list[tuple[pa.RecordBatch, np.ndarray]]) -> list[tuple[pa.RecordBatch, np.ndarray]]:

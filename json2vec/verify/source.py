@@ -26,11 +26,11 @@ def open_inputs(inputs: Inputs, storage_options: dict[str, Any] | None) -> Sourc
     """The input rows that a user names.
 
     Args:
-        inputs: a root, or the frame itself.
-        storage_options: for the object store's client.
+        inputs: the root of the input files, or the frame itself.
+        storage_options: options for the object store's client; unused for local folders.
 
     Raises:
-        StoreError: a scheme that no store serves.
+        StoreError: no store serves the scheme of the root.
     """
     if isinstance(inputs, str | os.PathLike):
         return open_store(inputs, storage_options)
@@ -41,13 +41,13 @@ def open_source(inputs: Inputs | None, snapshot: Snapshot, storage_options: dict
     """The input rows that a user names, or those where the snapshot read them.
 
     Args:
-        inputs: a root, the frame itself, or None for the snapshot's own root.
-        snapshot: of the prediction.
-        storage_options: for the object store's client.
+        inputs: the root of the input files, the frame itself, or None for the snapshot's own root.
+        snapshot: the input as it was when it was predicted.
+        storage_options: options for the object store's client; unused for local folders.
 
     Raises:
         NoSource: the snapshot is of a frame, which is stored nowhere, and the frame is not given.
-        StoreError: a scheme that no store serves.
+        StoreError: no store serves the scheme of the root.
     """
     root = snapshot.root if inputs is None else inputs
     if snapshot.root.startswith("frame:") and isinstance(root, str | os.PathLike):

@@ -24,20 +24,20 @@ def far(stored: pa.Array, again: pa.Array, tolerance: float = TOLERANCE) -> np.n
     Args:
         stored: a column of N rows.
         again: the same column, made again.
-        tolerance: how far floats may be from each other.
+        tolerance: how far floats may be from each other, absolutely and relatively.
     """
     if stored.type != again.type:
         return np.ones(len(stored), bool)
-    kind = stored.type
-    if pa.types.is_null(kind):
+    arrow_type = stored.type
+    if pa.types.is_null(arrow_type):
         return np.zeros(len(stored), bool)
     absent, absent_again = (array.is_null().to_numpy(zero_copy_only=False) for array in (stored, again))
     differs = absent != absent_again
-    if pa.types.is_struct(kind):
+    if pa.types.is_struct(arrow_type):
         differs |= _far_children(stored, again, tolerance) & ~absent
-    elif pa.types.is_map(kind) or _is_list(kind):
+    elif pa.types.is_map(arrow_type) or _is_list(arrow_type):
         differs |= _far_lists(stored, again, tolerance)
-    elif pa.types.is_floating(kind):
+    elif pa.types.is_floating(arrow_type):
         a, b = (array.to_numpy(zero_copy_only=False).astype(np.float64) for array in (stored, again))
         with np.errstate(invalid="ignore"):
             close = (np.abs(a - b) <= tolerance * (1 + np.abs(b))) | (a == b) | (np.isnan(a) & np.isnan(b))
@@ -51,10 +51,10 @@ def far(stored: pa.Array, again: pa.Array, tolerance: float = TOLERANCE) -> np.n
 def _far_children(stored: pa.StructArray, again: pa.StructArray, tolerance: float) -> np.ndarray:
     differs = np.zeros(len(stored), bool)
     maybe_tied = np.zeros(len(stored), bool)
-    tie = _tie_of(frozenset(one.name for one in stored.type))
-    for index, one in enumerate(stored.type):
+    tie = _tie_of(frozenset(child.name for child in stored.type))
+    for index, child in enumerate(stored.type):
         unequal = far(stored.field(index), again.field(index), tolerance)
-        if tie is not None and one.name in tie.free:
+        if tie is not None and child.name in tie.free:
             maybe_tied |= unequal
         else:
             differs |= unequal
@@ -71,12 +71,12 @@ def _tie_of(names: frozenset[str]) -> Tie | None:
     import json2vec.fields  # noqa: F401 - registers the field types
     from json2vec.fields.registry import FIELD_TYPES
 
-    ties = [kind.tie for kind in FIELD_TYPES.values() if kind.tie is not None and kind.tie.parts <= names]
-    return max(ties, key=lambda tie: len(tie.parts), default=None)
+    ties = [field_type.tie for field_type in FIELD_TYPES.values() if field_type.tie is not None]
+    return max((tie for tie in ties if tie.parts <= names), key=lambda tie: len(tie.parts), default=None)
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+def _is_list(arrow_type: pa.DataType) -> bool:
+    return pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type)
 
 
 def _far_lists(stored: Any, again: Any, tolerance: float) -> np.ndarray:

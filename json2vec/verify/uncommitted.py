@@ -29,14 +29,14 @@ def foreign_findings(
 ) -> tuple[int, tuple[Finding, ...]]:
     """Rows found, and the six findings on a folder whose manifest is missing or malformed.
 
-    Args:
-        store: the folder.
-        why: what is wrong with the manifest.
-        inputs: the input rows, where they were given.
-
     Whatever carries our footer or name of a half-written file was not committed, and fails. Of other Parquet files only
     what can be refuted is refuted: unreadable files, files of different schemas, and a number of rows that differs
     from the input's.
+
+    Args:
+        store: the store whose root is the folder.
+        why: what is wrong with the manifest.
+        inputs: the input rows; None where they were not given.
     """
     try:
         paths = [entry.path for entry in store.list() if "/" not in entry.path]

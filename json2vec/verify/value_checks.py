@@ -15,13 +15,15 @@ from json2vec.verify.findings import MAX_EXAMPLES, Finding
 TOLERANCE = 1e-4
 _STATES = {token.name for token in Tokens}
 RowName = Callable[[int], str]
+RowsOf = Callable[[np.ndarray], np.ndarray]
+"""From the indices of items in nested lists to those of their rows."""
 
 
 class ValueCheck:
     """Collects impossible values from batches of the ``predictions`` column.
 
     Args:
-        labels: for each address with a vocabulary its labels; None where no model is at hand.
+        labels: the labels of each address that has a vocabulary; None where no model is at hand.
     """
 
     def __init__(self, labels: Mapping[str, list[Any]] | None) -> None:
@@ -53,12 +55,12 @@ class ValueCheck:
                        tuple(self._examples))  # fmt: skip
 
     def _walk(self, array: pa.Array, address: str, path: str, row_name: RowName) -> None:
-        kind = array.type
-        if pa.types.is_struct(kind):
-            if {one.name for one in kind} == _STATES:
+        arrow_type = array.type
+        if pa.types.is_struct(arrow_type):
+            if {field.name for field in arrow_type} == _STATES:
                 self._states(array, path, row_name)
                 return
-            for index, child in enumerate(kind):
+            for index, child in enumerate(arrow_type):
                 self._child(array.field(index), child.name, address, f"{path}.{child.name}", row_name)
 
     def _child(self, array: pa.Array, name: str, address: str, path: str, row_name: RowName) -> None:
@@ -86,7 +88,7 @@ class ValueCheck:
 
     def _states(self, states: pa.StructArray, path: str, row_name: RowName) -> None:
         total: np.ndarray | None = None
-        rows: Callable[[np.ndarray], np.ndarray] = lambda index: index  # noqa: E731
+        rows: RowsOf = lambda index: index  # noqa: E731
         for index in range(states.type.num_fields):
             flat, rows = _flatten(states.field(index))
             values = _numbers(flat)
@@ -98,7 +100,7 @@ class ValueCheck:
         if total is not None:
             self._report_mask(~(np.abs(total - 1) <= TOLERANCE), path, "does not sum to 1", row_name, rows)
 
-    def _probabilities(self, array: pa.Array, path: str, row_name: RowName, rows: Any = None) -> None:
+    def _probabilities(self, array: pa.Array, path: str, row_name: RowName, rows: RowsOf | None = None) -> None:
         if rows is None:
             array, rows = _flatten(array)
         values = _numbers(array)
@@ -106,7 +108,7 @@ class ValueCheck:
         self._report_mask(bad, path, "is no probability", row_name, rows, values)
 
     def _embedding(self, array: pa.Array, path: str, row_name: RowName) -> None:
-        rows: Callable[[np.ndarray], np.ndarray] = lambda index: index  # noqa: E731
+        rows: RowsOf = lambda index: index  # noqa: E731
         while not pa.types.is_floating(array.type.value_type):
             array, rows = _flatten_once(array, rows)
         norms = _norms(array)
@@ -119,7 +121,9 @@ class ValueCheck:
         self._probabilities(flat.field("probability"), f"{path}.probability", row_name, rows)
         self._known(flat.field("label"), address, f"{path}.label", row_name, rows)
 
-    def _known(self, array: pa.Array, address: str, path: str, row_name: RowName, rows: Any = None) -> None:
+    def _known(
+        self, array: pa.Array, address: str, path: str, row_name: RowName, rows: RowsOf | None = None
+    ) -> None:
         labels = None if self._labels is None else self._labels.get(address)
         if labels is None:
             return
@@ -128,12 +132,12 @@ class ValueCheck:
         key = (address, array.type)
         if key not in self._sets:
             text = pa.types.is_string(array.type)
-            self._sets[key] = pa.array([str(one) for one in labels] if text else labels, array.type)
-        known = pc.call_function("is_in", [array], pc.SetLookupOptions(self._sets[key])).to_numpy(zero_copy_only=False)
-        self._report_mask(~known & _valid(array), path, "is not in the vocabulary", row_name, rows)
+            self._sets[key] = pa.array([str(label) for label in labels] if text else labels, array.type)
+        listed = pc.call_function("is_in", [array], pc.SetLookupOptions(self._sets[key])).to_numpy(zero_copy_only=False)
+        self._report_mask(~listed & _valid(array), path, "is not in the vocabulary", row_name, rows)
 
     def _report_mask(
-        self, bad: np.ndarray, path: str, why: str, row_name: RowName, rows: Any, values: np.ndarray | None = None
+        self, bad: np.ndarray, path: str, why: str, row_name: RowName, rows: RowsOf, values: np.ndarray | None = None
     ) -> None:
         self.checked += len(bad)
         self.recognised = True
@@ -148,7 +152,7 @@ class ValueCheck:
             self._examples.append(f"{path} of {row_name(int(rows[0]))} {why}")
 
 
-def _norms(vectors: Any) -> np.ndarray:
+def _norms(vectors: pa.ListArray) -> np.ndarray:
     """float64 (N,): Euclidean norms of N lists of floats; 0 for an empty or absent one, NaN where an item is absent."""
     lengths = pc.fill_null(vectors.value_lengths(), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     values = _numbers(vectors.flatten())
@@ -163,23 +167,23 @@ def _norms(vectors: Any) -> np.ndarray:
     return np.sqrt(np.where(lengths > 0, sums, 0))
 
 
-def _leaf_type(kind: pa.DataType) -> pa.DataType:
-    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        kind = kind.value_type
-    return kind
+def _leaf_type(arrow_type: pa.DataType) -> pa.DataType:
+    while pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type):
+        arrow_type = arrow_type.value_type
+    return arrow_type
 
 
-def _flatten(array: pa.Array) -> tuple[pa.Array, Callable[[np.ndarray], np.ndarray]]:
+def _flatten(array: pa.Array) -> tuple[pa.Array, RowsOf]:
     """Items of nested lists, and a function from the index of an item to that of its row."""
-    rows: Callable[[np.ndarray], np.ndarray] = lambda index: index  # noqa: E731
+    rows: RowsOf = lambda index: index  # noqa: E731
     while _leaf_type(array.type) != array.type:
         array, rows = _flatten_once(array, rows)
     return array, rows
 
 
 def _flatten_once(
-    array: pa.Array, rows: Callable[[np.ndarray], np.ndarray]
-) -> tuple[pa.Array, Callable[[np.ndarray], np.ndarray]]:
+    array: pa.Array, rows: RowsOf
+) -> tuple[pa.Array, RowsOf]:
     def inner(index: np.ndarray) -> np.ndarray:
         return rows(array.value_parent_indices().to_numpy(zero_copy_only=False)[index])
 

@@ -69,15 +69,17 @@ def verify_predictions(
         model: the model or its checkpoint, for ``replay``, and for its half of ``schema`` and ``values``.
         require: findings that must be proven for the report to pass; the others may also stay unproven.
         sample: rows that ``replay`` predicts again, drawn by the attempt's id; None predicts all.
-        storage_options: for the object stores' clients.
-        preprocessor, postprocessor: the ones that predicted, for ``replay``; default: those that the manifest names,
-            if their modules are in ``trusted_modules``.
+        storage_options: options for the object stores' clients; unused for local folders.
+        preprocessor: the preprocessor that predicted, for ``replay``; default: the one that the manifest names, if its
+            module is in ``trusted_modules``.
+        postprocessor: the postprocessor that predicted, for ``replay``; default: likewise.
+        trusted_modules: modules that may be imported for the checkpoint and for processors that the manifest names.
 
     Returns:
-        the six findings; nothing is raised for a folder that is wrong.
+        a report with the six findings; nothing is raised for a folder that is wrong.
 
     Raises:
-        ValueError: an unknown name in ``require``.
+        ValueError: ``require`` has an unknown name.
         CheckpointError: ``model`` is a path that cannot be loaded.
     """
     required = tuple(require)
@@ -93,10 +95,10 @@ def verify_predictions(
         manifest = read_manifest(store)
         snapshot = read_snapshot(store, manifest)
     except IncompletePredictions as exc:
-        given: Source | None = None
+        input_rows: Source | None = None
         with contextlib.suppress(StoreError):
-            given = None if inputs is None else open_inputs(inputs, storage_options)
-        rows, findings = foreign_findings(store, exc, given)
+            input_rows = None if inputs is None else open_inputs(inputs, storage_options)
+        rows, findings = foreign_findings(store, exc, input_rows)
         return Report(store.uri(), rows, findings, time.monotonic() - started, required)
     source, no_inputs = None, ""
     try:
@@ -114,11 +116,11 @@ class _Verification:
 
     Args:
         store: the prediction folder.
-        manifest: of the folder.
-        snapshot: that the manifest holds.
-        model: the model to replay with, if there is one.
-        source: the input rows, if there are any.
-        no_inputs: why there are none.
+        manifest: the folder's manifest.
+        snapshot: the input as the manifest holds it.
+        model: the model to replay with; None where there is none.
+        source: the input rows; None where there are none.
+        no_inputs: why there are no input rows; empty where there are.
         check_source: whether the inputs' files must have the versions that the snapshot saw. A copy of the inputs has
             other versions; there the values alone decide.
     """
@@ -142,7 +144,7 @@ class _Verification:
         self.schemas: dict[str, pa.Schema] = {}
         labels = None
         if model is not None:
-            labels = {str(address): list(one.labels) for address, one in model.vocabularies.items()}
+            labels = {str(address): list(vocabulary.labels) for address, vocabulary in model.vocabularies.items()}
         self.values = ValueCheck(labels)
         self.inputs: InputCheck | None = None
         self.source, self.check_source = source, check_source
@@ -320,13 +322,13 @@ class _Verification:
         if why := kept_problem(self.manifest, self.snapshot, schema):
             return why
         if "inputs" in schema.names:
-            for one in schema.field("inputs").type:
-                place = self.snapshot.schema.get_field_index(one.name)
+            for column in schema.field("inputs").type:
+                place = self.snapshot.schema.get_field_index(column.name)
                 if place < 0:
-                    return f"inputs column {one.name!r} is not in the input"
-                given = self.snapshot.schema.field(place).type
-                if stored_type(given) != one.type:
-                    return f"inputs column {one.name!r} is {one.type}, the input's {given}"
+                    return f"inputs column {column.name!r} is not in the input"
+                arrow_type = self.snapshot.schema.field(place).type
+                if stored_type(arrow_type) != column.type:
+                    return f"inputs column {column.name!r} is {column.type}, the input's {arrow_type}"
         if self.model is not None and not postprocessed:
             implied = stored_type(self.model.output_type(self.manifest.settings.get("reconstruct") or ()))
             if implied != schema.field("predictions").type:

@@ -24,7 +24,7 @@ from json2vec.rank_files.journal import read_adopted, read_segments
 from json2vec.rank_files.layout import rank_schema
 from json2vec.rank_files.manifest import SealedFile, Segment, merge_spans
 from json2vec.rank_files.rank_writer import RankFiles
-from json2vec.rank_files.resume import Found, Resume, choose_segments, remaining, resume
+from json2vec.rank_files.resume import FoundSegment, Resume, choose_segments, remaining, resume
 from json2vec.rank_files.settings import settings_digest
 from json2vec.reading.plan import Plan
 from json2vec.reading.readers import read_rows
@@ -265,7 +265,7 @@ def segment(spans: list[tuple[int, int]], *, quarantined: int = 0, **digests: st
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 15)), max_size=25))
 def test_any_segments_give_disjoint_spans_and_exactly_the_rest(given_spans: list[tuple[int, int]]) -> None:
     total = 80
-    found = [Found(Path("f"), segment([(start, start + n)])) for start, n in given_spans]
+    found = [FoundSegment(Path("f"), segment([(start, start + n)])) for start, n in given_spans]
     chosen, _ = choose_segments(found, snapshot="p", settings="s")
     spans = [span for one in chosen for span in one.segment.file.spans]
     left = remaining(total, spans)
@@ -278,7 +278,7 @@ def test_any_segments_give_disjoint_spans_and_exactly_the_rest(given_spans: list
 def test_segments_of_two_models_are_never_mixed_and_quarantined_ones_wait_to_be_asked_for() -> None:
     segments = [segment([(0, 5)]), segment([(5, 9)], model="other"), segment([(9, 12)], row_hash="old"),
                 segment([(12, 20)], quarantined=1)]  # fmt: skip
-    found = [Found(Path("f"), one) for one in segments]
+    found = [FoundSegment(Path("f"), one) for one in segments]
     chosen, others = choose_segments(found, snapshot="p", settings="s", quarantine=False)
     assert [one.segment.file.spans for one in chosen] == [((0, 5),)]
     assert others == {"is of another model or schema": 1, "has other row hashes": 1, "has quarantined rows": 1}
