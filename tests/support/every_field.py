@@ -6,6 +6,7 @@ import lightning.pytorch as lit
 import numpy as np
 import polars as pl
 import torch
+from every_field import LABELS, frame, make, numbers, trainable, trainer
 
 import json2vec as j2v
 
@@ -93,3 +94,10 @@ def frame(n: int = 64) -> pl.DataFrame:
 def trainer(**options: object) -> lit.Trainer:
     return lit.Trainer(**{"accelerator": "cpu", "logger": False, "enable_checkpointing": False,
                           "enable_progress_bar": False, "enable_model_summary": False, **options})  # type: ignore[arg-type]  # fmt: skip
+
+
+DEVICE_ROWS = [
+    {"amount": 1.5, "tags": ["a"], "when": "2020-02-29T13:05", "vec": [1.0, 2.0], "label": "a",
+     "items": [{"price": 2.0, "sku": "b", "who": "x"}]},
+    {"tags": [], "items": []},
+]  # fmt: skip

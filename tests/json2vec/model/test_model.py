@@ -6,10 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from every_field import LABELS, frame, make, numbers, trainable, trainer
+from every_field import DEVICE_ROWS, LABELS, frame, make, numbers, trainable, trainer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning.fabric.utilities import move_data_to_device
 
 import json2vec as j2v
 
@@ -91,13 +90,6 @@ def test_arrow_tables_and_records_encode_alike() -> None:
     assert model.encode(pa.table({"amount": pa.array([], pa.float64())})).size == 0
 
 
-DEVICE_ROWS = [
-    {"amount": 1.5, "tags": ["a"], "when": "2020-02-29T13:05", "vec": [1.0, 2.0], "label": "a",
-     "items": [{"price": 2.0, "sku": "b", "who": "x"}]},
-    {"tags": [], "items": []},
-]  # fmt: skip
-
-
 @pytest.mark.parametrize("padding", ["attend", "skip"])
 def test_the_network_never_waits_for_the_device(padding: str) -> None:
     """A decision by a tensor's value, or a shape that depends on one, fails on torch's ``meta`` device, where
@@ -112,20 +104,3 @@ def test_the_network_never_waits_for_the_device(padding: str) -> None:
             key: tensor.shape for key, tensor in expected[address].items()
         }
         assert all(tensor.is_meta for tensor in tensors.values())
-
-
-@pytest.mark.parametrize(("device", "asked"), [("cuda", True), ("cuda:1", True), ("cpu", False), ("mps", False)])
-def test_batches_go_to_a_gpu_without_waiting(monkeypatch: pytest.MonkeyPatch, device: str, asked: bool) -> None:
-    """By Lightning's way of moving them, which passes ``non_blocking`` to plain tensors only."""
-    batch = make().encode(DEVICE_ROWS)
-    calls: list[tuple[str, bool]] = []
-
-    def to(tensor: torch.Tensor, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
-        calls.append((str(device), non_blocking))
-        return tensor
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.Tensor, "to", to)
-        move_data_to_device(batch, torch.device(device))
-    assert set(calls) == {(device, asked)}
-    assert len(calls) == sum(1 + len(field.content) for field in batch.fields.values())

@@ -13,7 +13,14 @@ from written_ranks import run
 import json2vec as j2v
 from json2vec.errors import IncompletePredictions
 from json2vec.rank_files.commit import commit_predictions
-from json2vec.rank_files.manifest import FOOTER_KEY, Footer, merge_spans, parse_document, parse_name
+from json2vec.rank_files.manifest import (
+    FOOTER_KEY,
+    Footer,
+    SealedFile,
+    merge_spans,
+    parse_document,
+    parse_name,
+)
 from json2vec.reading.plan import Plan
 
 
@@ -62,3 +69,9 @@ def test_spans_merge_and_must_not_overlap() -> None:
     assert merge_spans([(5, 9), (0, 5), (3, 3), (12, 13)]) == ((0, 9), (12, 13))
     with pytest.raises(IncompletePredictions, match=r"\[4, 5\) are accounted for twice"):
         merge_spans([(0, 5), (4, 9)])
+
+
+def test_keys_that_say_nothing_are_not_written() -> None:
+    file = SealedFile(path="x", rows=1, bytes=1, sha256="", segment=0, spans=((0, 1),), attempt="a")
+    assert "reused" not in json.loads(file.dumps())
+    assert SealedFile.model_validate_json(file.dumps()) == file
