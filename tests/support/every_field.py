@@ -6,7 +6,6 @@ import lightning.pytorch as lit
 import numpy as np
 import polars as pl
 import torch
-from every_field import LABELS, frame, make, numbers, trainable, trainer
 
 import json2vec as j2v
 

@@ -38,6 +38,28 @@ def test_the_batch_path_gives_the_numbers_of_the_interactive_one(model: Any, tmp
                         "preprocessor": None, "postprocessor": None, "inputs": True, "reconstruct": []}  # fmt: skip
 
 
+def compact_rows(context: Any, predictions: Any) -> Any:
+    label = predictions.get(j2v.Address("record", "label"), {}).get("content", {})
+    metadata = context[j2v.TensorKey.metadata]
+    assert {"input", "batch", "batch_indices", "batch_idx", "dataloader_idx"} < set(context)
+    return {j2v.Address("record", "warehouse_row"): {
+        "request_id": [item.get("request_id") for item in metadata],
+        "label": label.get("value"), "label_probability": label.get("probability")}}  # fmt: skip
+
+
+def test_the_documented_postprocessor(model: Any, tmp_path: Path) -> None:
+    predict(model, 21, j2v.Writer(tmp_path / "out", postprocessor=compact_rows))
+    found = j2v.read_predictions(tmp_path / "out").collect()
+    rows = found["predictions"].struct.field("record/warehouse_row").struct.unnest()
+    assert rows.columns == ["request_id", "label", "label_probability"]
+    assert rows["request_id"].to_list() == [f"r{i}" for i in range(21)]
+    report = j2v.verify_predictions(tmp_path / "out", inputs=frame(21), model=model, postprocessor=compact_rows)
+    assert report.finding("replay").passed, report.summary()
+    assert report.finding("values").passed is None
+    report = j2v.verify_predictions(tmp_path / "out", inputs=frame(21), model=model)
+    assert "test_writer:compact_rows" in report.finding("replay").found
+
+
 def test_an_error_in_the_writers_thread_ends_the_prediction(model: Any, tmp_path: Path) -> None:
     def post(context: Any, predictions: Any) -> Any:
         if context["batch_idx"] == 9:  # the last batch: raised at the end
