@@ -35,6 +35,7 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "json2vec/ranks.py": "data/test_polars.py and rank_files/test_writer.py set the variables that it reads",
     "json2vec/reading/file_slices.py": "plain classes",
     "json2vec/reading/row_batch.py": "plain columns; reading/test_readers.py compares all of them",
+    "json2vec/reading/source.py": "a name for two types",
     "json2vec/reading/type_family.py": "contract/test_check_*.py",
     "json2vec/schema/options.py": "schema/test_nodes.py holds what is said of options that cannot be meant",
     "json2vec/storage/contract.py": "tests itself; storage/test_local.py, test_objects.py and tests/s3 run it",
