@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
+from flights_options import options
 
 import json2vec
 from j2v_dagster.component import Json2VecPredictions
-from j2v_dagster.definitions import DefinitionsFileError, pipelines_from_yaml
-from j2v_dagster.scaffold import EXAMPLES, PredictionsScaffolder, ScaffoldParams, pipeline_yaml
+from j2v_dagster.pipeline import build_prediction_pipeline
 
 PYPROJECT = """
 [project]
@@ -125,53 +123,6 @@ def test_a_fresh_project_scaffolds_checks_and_lists(project: Path, run_dg: Run) 
     assert "tabel" in wrong.stdout + wrong.stderr
 
 
-def scaffold(folder: Path, **options: str) -> dict[str, object]:
-    folder.mkdir(parents=True, exist_ok=True)
-    request = dg.ScaffoldRequest(
-        type_name="j2v_dagster.Json2VecPredictions", target_path=folder, scaffold_format="yaml",
-        project_root=folder.parent, params=ScaffoldParams(**options),
-    )  # fmt: skip
-    PredictionsScaffolder().scaffold(request)
-    return yaml.safe_load((folder / "defs.yaml").read_text())
-
-
-def test_the_scaffold_says_every_option_with_its_default(tmp_path: Path) -> None:
-    content = scaffold(tmp_path / "my-orders", table="scores")
-    attributes = content["attributes"]
-    assert isinstance(attributes, dict)
-    assert (attributes["name"], attributes["table"]) == ("my_orders", "scores")
-    required = {one.name for one in fields(Json2VecPredictions) if one.default is MISSING}
-    assert required <= set(attributes)
-    # What is commented out is what holds anyway.
-    text = (tmp_path / "my-orders" / "defs.yaml").read_text()
-    head, rest = text.split("  # Everything else, with its default:\n")
-    everything = yaml.safe_load(head + re.sub("^  # ", "  ", rest, flags=re.MULTILINE))["attributes"]
-    assert set(everything) == {one.name for one in fields(Json2VecPredictions)}
-    for one in fields(Json2VecPredictions):
-        if one.name not in attributes:
-            default = list(one.default) if isinstance(one.default, tuple) else one.default
-            assert everything[one.name] == default, one.name
-
-
-def test_the_examples_in_the_scaffold_are_paths() -> None:
-    from j2v_dagster.warehouse.columns import parse_columns
-
-    columns = yaml.safe_load("\n".join(example.removeprefix("# ") for example in EXAMPLES))
-    assert set(parse_columns(columns, partition_column="partition")) == {"id", "label", "label_probability"}
-    text = pipeline_yaml({"columns": {"x": "source.file"}}, indent=2, examples=("# y",))
-    assert "  columns:\n    x: source.file\n    # y\n" in text
-
-
-def test_a_name_or_format_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="pipeline name '2nd'"):
-        scaffold(tmp_path / "2nd")
-    request = dg.ScaffoldRequest(
-        type_name="x", target_path=tmp_path, scaffold_format="python", project_root=None, params=ScaffoldParams()
-    )
-    with pytest.raises(ValueError, match="scaffolded as YAML"):
-        PredictionsScaffolder().scaffold(request)
-
-
 def test_the_component_loads_without_torch() -> None:
     code = (
         "import sys; sys.path[:0] = sys.argv[1].split(':')\n"
@@ -189,14 +140,14 @@ def test_the_component_loads_without_torch() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_two_pipelines_of_one_file_may_not_share_an_output(tmp_path: Path) -> None:
-    options = {
-        "name": "a", "inputs": "x", "partitions": {"kind": "dynamic"}, "checkpoint": "m", "output": "out",
-        "warehouse": {"kind": "iceberg", "path": "w"}, "table": "t", "columns": {"f": "source.file"},
-    }  # fmt: skip
-    path = tmp_path / "pipelines.yaml"
-    path.write_text(yaml.safe_dump({"pipelines": [options, options | {"name": "b", "output": "./out"}]}))
-    with pytest.raises(DefinitionsFileError, match="pipeline 2: 'a' has the same output and folder"):
-        pipelines_from_yaml(path)
-    path.write_text(yaml.safe_dump({"pipelines": [options, options | {"name": "b", "output": "other"}]}))
-    assert len(list(pipelines_from_yaml(path).resolve_all_asset_specs())) == 8
+def test_the_component_builds_the_same_pipeline(tmp_path: Path) -> None:
+    (tmp_path / "defs.yaml").write_text(
+        yaml.safe_dump({"type": "j2v_dagster.component.Json2VecPredictions", "attributes": options()})
+    )
+    component = Json2VecPredictions(**options())
+    context = dg.ComponentTree.for_test().load_context if hasattr(dg.ComponentTree, "for_test") else None
+    if context is None:
+        pytest.skip("this Dagster has no component tree for tests")
+    assert {spec.key for spec in component.build_defs(context).resolve_all_asset_specs()} == {
+        spec.key for spec in build_prediction_pipeline(**options()).resolve_all_asset_specs()
+    }

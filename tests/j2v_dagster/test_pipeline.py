@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"amount": 1.0, "merchant": m, "label": one} for m, one in (("books", "yes"), ("coffee", "no"))]
     model.learn(pa.RecordBatch.from_pylist(rows))
     return Path(model.save(tmp_path_factory.mktemp("model") / "model.ckpt"))
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 def test_two_ranks_end_in_a_proven_table(tmp_path: Path, checkpoint: Path, instance: dg.DagsterInstance) -> None:
@@ -170,20 +163,6 @@ def test_a_rank_that_raises_fails_the_run_and_nothing_is_loaded(
     assert json.loads(attempt.job_path.read_text())["world_size"] == 2
     assert not (tmp_path / "w.duckdb").exists()
     assert case.output.current() is None
-
-
-def test_a_missing_snapshot_or_checkpoint_is_said_before_anything_starts(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    write_shard(tmp_path, "d1", "a.parquet", 0, 2)
-    case = Case(tmp_path, tmp_path / "absent.ckpt", instance)
-    assert "materialize shop/input_shards" in error_of(case.run("prediction_rank_files"))
-    assert "absent.ckpt" in error_of(case.run("model_checkpoint"))
-    assert case.run("input_shards").success
-    assert "absent.ckpt" in error_of(case.run("prediction_rank_files"))
-    assert case.output.attempts() == []
-    missing = case.run("input_shards", partition="d2")
-    assert "dt=d2" in error_of(missing)
 
 
 CANCELLED = """

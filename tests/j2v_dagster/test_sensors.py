@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,11 @@ import dagster as dg
 import polars as pl
 import pytest
 from dagster._core.test_utils import create_run_for_test
+from shard_files import put
 
 from j2v_dagster.pipeline import build_prediction_pipeline
-from j2v_dagster.shards.scanning import Cursor, ScanOptions, scan
-from j2v_dagster.shards.source import Folder, ShardSource, list_folders, write_inputs
+from j2v_dagster.shards.source import ShardSource, list_folders, write_inputs
 from json2vec.storage.local import LocalStore
-from json2vec.storage.store import Entry
-
-
-def put(root: Path, path: str, *, age_s: float = 1000.0, content: bytes = b"PAR1") -> Path:
-    file = root / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content)
-    moment = time.time() - age_s
-    os.utime(file, (moment, moment))
-    return file
 
 
 def sensor_of(root: Path, **options: Any) -> dg.SensorDefinition:
@@ -62,12 +51,6 @@ def launch(instance: dg.DagsterInstance, result: dg.SensorResult, sensor: str = 
 
 def keys(result: dg.SensorResult) -> list[str]:
     return [str(request.partition_key) for request in result.run_requests or []]
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 def test_new_and_changed_folders_are_requested_once(tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -200,35 +183,6 @@ def test_a_failed_run_is_not_repeated_but_a_new_version_is_asked_for(
     assert keys(tick(sensor, instance, result.cursor)) == ["a"]
 
 
-def test_old_content_put_back_is_a_new_version(tmp_path: Path) -> None:
-    """An object store gives equal content its old ETag back; the table would keep what came between."""
-    source = ShardSource(inputs=str(tmp_path))
-    entries = [Entry("dt=a/a.parquet", 4, etag, modified) for etag, modified in (("x", 1.0), ("y", 2.0), ("x", 3.0))]
-
-    class Bucket(LocalStore):
-        def __init__(self, entry: Entry) -> None:
-            super().__init__(tmp_path)
-            self.entry = entry
-
-        def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
-            yield self.entry
-
-    first, between, back = (next(iter(list_folders(source, Bucket(entry)))) for entry in entries)
-    assert first.digest == back.digest != between.digest
-    assert len({first.version, between.version, back.version}) == 3
-
-
-def test_the_listing_digest_is_the_snapshots(tmp_path: Path) -> None:
-    for name in ("b.parquet", "ä.parquet", "a/x.parquet", "_hidden.parquet", "c.txt"):
-        path = tmp_path / "dt=a" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pl.DataFrame({"x": [1]}).write_parquet(path)
-    source = ShardSource(inputs=str(tmp_path))
-    (folder,) = list_folders(source, LocalStore(tmp_path))
-    assert folder.digest == source.snapshot("a").listing_digest
-    assert (folder.shards, folder.keys) == (3, 5)
-
-
 def test_a_version_that_the_table_shows_needs_no_run(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     """Somebody materialized it by hand before the sensor was switched on, or old runs were removed since."""
     put(tmp_path, "dt=a/a.parquet")
@@ -327,36 +281,6 @@ def test_keys_that_dagster_refuses_do_not_stop_the_others(tmp_path: Path, instan
     result = tick(sensor_of(tmp_path), instance, None)
     assert launch(instance, result) == ["good"]
     assert "a...b" in str(tick(sensor_of(tmp_path), instance, result.cursor).skip_reason)
-
-
-def test_the_cursor_stays_small_and_no_group_is_looked_at_twice(tmp_path: Path) -> None:
-    source, cursor, lookups = ShardSource(str(tmp_path)), Cursor(), []
-    for number in range(3000):
-        put(tmp_path, f"dt={number:05}/x.parquet")
-
-    def handled(key: str, folder: Folder) -> bool:
-        lookups.append(key)
-        return True
-
-    def round_of_ticks() -> int:
-        nonlocal cursor
-        lookups.clear()
-        done = False
-        while not done:
-            found = scan(source, LocalStore(tmp_path), cursor, key_of=lambda name: name[3:], handled=handled,
-                         options=ScanOptions(max_keys=1000, max_lookups=500))  # fmt: skip
-            assert found.keys <= 1000 + 256
-            assert not found.requests
-            cursor, done = Cursor.parse(cursor.dumps()), found.round_done
-            assert len(cursor.dumps()) < 6000
-        return len(lookups)
-
-    assert round_of_ticks() == 3000
-    assert round_of_ticks() == 0
-    put(tmp_path, "dt=01500/x.parquet", age_s=500)
-    assert 1 <= round_of_ticks() <= 257, "only its neighbours"
-    assert "01500" in lookups
-    assert round_of_ticks() == 0
 
 
 def test_input_shards_alone_can_be_the_target(tmp_path: Path, instance: dg.DagsterInstance) -> None:

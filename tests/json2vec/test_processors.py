@@ -1,4 +1,4 @@
-"""Processors: what they may return, what they are told, and what they are called again."""
+"""Processors: what they are told, how postprocessors are aligned, and what they are called again."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute
 import pytest
+from preprocessed import run
 
 from json2vec.address import Address
 from json2vec.errors import AlignmentError, ProcessorError
-from json2vec.model.predictions import to_python
 from json2vec.processors import (
     PREPROCESSORS,
     Postprocessor,
@@ -27,97 +26,11 @@ from json2vec.processors import (
     preprocess,
     resolve,
 )
-from json2vec.reading.preprocessing import PreprocessorRun
 
 
 @pytest.fixture(autouse=True)
 def _clean_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("json2vec.processors.PREPROCESSORS", PREPROCESSORS.copy())
-
-
-def where(row: int) -> str:
-    return f"file.parquet: row {row + 100}"
-
-
-def run(function: Any, rows: list[dict], **options: Any) -> tuple[list[dict], list[int]]:
-    made = function if isinstance(function, Preprocessor) else Preprocessor(function, **options)
-    batch = pa.RecordBatch.from_struct_array(pa.array(rows))
-    observations, origin = PreprocessorRun(made)(batch, where)
-    return observations.to_pylist(), origin.tolist()
-
-
-def test_rows_are_mapped_and_none_drops() -> None:
-    rows, origin = run(lambda row: {"b": row["a"] * 2} if row["a"] != 2 else None, [{"a": 1}, {"a": 2}, {"a": 3}])
-    assert (rows, origin) == ([{"b": 2}, {"b": 6}], [0, 2])
-
-
-def test_generators_and_lists_give_several_rows() -> None:
-    def generate(row: dict) -> Any:
-        for i in range(row["n"]):
-            yield {"i": i}
-
-    assert run(generate, [{"n": 2}, {"n": 0}, {"n": 1}], yields=True) == ([{"i": 0}, {"i": 1}, {"i": 0}], [0, 0, 2])
-    as_list = run(lambda row: [{"i": i} for i in range(row["n"])], [{"n": 2}], yields=True)
-    assert as_list == ([{"i": 0}, {"i": 1}], [0, 0])
-
-
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (lambda row: [row], r"row 100: .*gave list; expected a dict.*yields=True"),
-        (lambda row: 1 / 0, r"row 100: .*raised ZeroDivisionError"),
-        (lambda row: {"x": 1 if row["a"] < 3 else "text"}, r"row 102: .*does not fit its schema.*schema="),
-    ],
-)
-def test_what_a_row_may_not_be(function: Any, message: str) -> None:
-    with pytest.raises(ProcessorError, match=message):
-        run(function, [{"a": 1}, {"a": 2}, {"a": 3}])
-
-
-def test_later_rows_have_to_fit_the_first_ones() -> None:
-    made = PreprocessorRun(Preprocessor(lambda row: row))
-    made(pa.RecordBatch.from_pylist([{"a": 1, "b": None}]), where)
-    later, _ = made(pa.RecordBatch.from_pylist([{"a": 2, "b": "known now"}]), where)
-    assert later.to_pylist() == [{"a": 2, "b": "known now"}]
-    with pytest.raises(ProcessorError, match=r"row 101.*schema="):
-        made(pa.RecordBatch.from_pylist([{"a": 2.0, "b": None}, {"a": 2.5, "b": None}]), where)
-    with pytest.raises(ProcessorError, match=r"row 100.*'c', which no earlier row had.*schema="):
-        made(pa.RecordBatch.from_pylist([{"c": 1}]), where)
-
-
-def test_a_declared_schema_holds_from_the_start() -> None:
-    schema = pa.schema([("a", pa.float64()), ("b", pa.string())])
-    made = PreprocessorRun(Preprocessor(lambda row: row, schema=schema))
-    batch, _ = made(pa.RecordBatch.from_pylist([{"a": 1}]), where)
-    assert batch.schema == schema
-    with pytest.raises(ProcessorError, match=r"'c', which schema= lacks"):
-        made(pa.RecordBatch.from_pylist([{"c": 1}]), where)
-
-
-def test_columnar() -> None:
-    def doubled(batch: pa.RecordBatch) -> Any:
-        return pa.table({"b": pa.compute.multiply(batch["a"], 2)})  # type: ignore[attr-defined]
-
-    assert run(doubled, [{"a": 1}, {"a": 2}], columnar=True) == ([{"b": 2}, {"b": 4}], [0, 1])
-    unsorted = pl.DataFrame({"x": ["c", "a", "b"], "__row__": [2, 0, 2]})
-    assert run(lambda batch: unsorted, [{"a": 1}] * 3, columnar=True) == (
-        [{"x": "a"}, {"x": "c"}, {"x": "b"}],
-        [0, 2, 2],
-    )
-
-
-@pytest.mark.parametrize(
-    ("result", "message"),
-    [
-        (pa.table({"x": [1]}), "made 1 rows of 2.*__row__"),
-        (pa.table({"x": [1], "__row__": [2]}), "names rows 2 to 2; expected 0 to 1"),
-        (pa.table({"x": [1], "__row__": [None]}), "expected int64 without nulls"),
-        ([{"x": 1}], "returned list"),
-    ],
-)
-def test_columnar_misuse(result: Any, message: str) -> None:
-    with pytest.raises(ProcessorError, match=message):
-        run(lambda batch: result, [{"a": 1}, {"a": 2}], columnar=True)
 
 
 def test_strata_and_keywords() -> None:
@@ -235,16 +148,3 @@ def test_resolve_imports_only_what_is_trusted(tmp_path: Path, monkeypatch: pytes
         resolve("trusted_code:absent", ["trusted_code"])
     with pytest.raises(ProcessorError, match="'module:function'"):
         resolve("trusted_code", ["trusted_code"])
-
-
-@pytest.mark.parametrize("array", [
-    pa.array([], pa.string()), pa.array(["a", None, "b"]),
-    pa.array([[], []], pa.list_(pa.struct([("a", pa.string())]))),
-    pa.array([[[], []]], pa.list_(pa.list_(pa.string()))), pa.array([["a", None], ["b", "c"]]), pa.array([1, None]),
-    pa.array([[1, 2], [3, 4]]), pa.array([[1, 2], [3]]), pa.array([[], [1]]), pa.array([None, [1]]),
-    pa.array([["a", "b"], ["c", "d"]]).slice(1), pa.array([[[1.0, 2.0]], [[3.0, 4.0]]]).slice(1),
-    pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64())), pa.array([True, None]),
-], ids=str)  # fmt: skip
-def test_the_short_ways_to_python_give_what_arrow_gives(array: pa.Array) -> None:
-    found, expected = to_python(array), array.to_pylist(maps_as_pydicts="strict")
-    assert (found, repr(found)) == (expected, repr(expected))

@@ -2,57 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 
 import pytest
+from aged_attempts import DAY_S, Folder
 
 from j2v_dagster.attempts.clean import clean
-from j2v_dagster.attempts.folder import Attempt, PartitionOutput
 from j2v_dagster.attempts.locks import partition_lock
-from j2v_dagster.cli.main import main
-from json2vec.errors import StoreError
-from json2vec.storage.local import LocalStore
-
-DAY_S = 86_400
-
-
-class Folder:
-    """A partition with attempts of any age."""
-
-    def __init__(self, root: Path, name: str = "dt=d1") -> None:
-        self.path = root / name
-        self.output = PartitionOutput(LocalStore(root / name), name)
-
-    def attempt(
-        self, days: float, *, committed: bool = False, passed: bool | None = None, bytes_: int = 1000
-    ) -> Attempt:
-        """An attempt that was last written to so many days ago; later calls make later attempts."""
-        attempt = self.output.create("run-of-a-test")
-        (attempt.path / "logs").mkdir()
-        (attempt.path / "logs" / "rank-0.log").write_bytes(b"")
-        (attempt.path / "rank-0.parquet").write_bytes(bytes(bytes_))
-        if committed:
-            (attempt.path / "_manifest.json").write_bytes(b"")
-        if passed is not None:
-            (attempt.path / "_verified.json").write_text(json.dumps({"passed": passed}))
-        self.age(attempt, days)
-        return attempt
-
-    def age(self, attempt: Attempt, days: float) -> None:
-        when = time.time() - days * DAY_S
-        for path in (*attempt.path.rglob("*"), attempt.path):
-            os.utime(path, (when, when))
-
-    def names(self) -> list[str]:
-        return [attempt.name for attempt in self.output.attempts()]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
 
 
 def test_old_attempts_go_and_the_current_one_stays(folder: Folder, tmp_path: Path) -> None:
@@ -163,18 +121,3 @@ def test_a_pointer_that_cannot_be_read_protects_everything(folder: Folder, tmp_p
     report = clean(tmp_path, older_than_days=0, pending_days=0)
     assert report.removed == ()
     assert "left alone" in report.summary()
-
-
-def test_the_command_line(folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    attempt = folder.attempt(50)
-    assert main(["clean", str(tmp_path), "--older-than", "10", "--dry-run"]) == 0
-    assert f"would remove {attempt.path} (failed, resumable, 50.0 days, 1,000 bytes)" in capsys.readouterr().out
-    assert main(["clean", str(tmp_path), "--older-than", "10", "--pending-older-than", "60"]) == 0
-    assert "removed 0 attempts" in capsys.readouterr().out
-    assert main(["clean", str(tmp_path), "--older-than", "10"]) == 0
-    assert "removed 1 attempts, 1,000 bytes" in capsys.readouterr().out
-    assert main(["clean", str(tmp_path / "absent"), "--older-than", "10"]) == 1
-    assert main(["clean", str(tmp_path), "--older-than", "-1"]) == 1
-    assert "expected 0 or more days" in capsys.readouterr().err
-    with pytest.raises(StoreError, match="is no folder"):
-        clean(tmp_path / "absent", older_than_days=1)

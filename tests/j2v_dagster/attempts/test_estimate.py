@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import run
 from typing import IO, Any
@@ -13,56 +11,12 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
+from past import CPU, write_attempt
 
-from j2v_dagster.attempts.estimate import ATTEMPTS, MARKERS, Conditions, current_snapshot, estimate, past_attempts
-from j2v_dagster.cli.main import main
+from j2v_dagster.attempts.estimate import ATTEMPTS, MARKERS, current_snapshot, estimate, past_attempts
 from j2v_dagster.shards.source import ShardSource, write_inputs
-from json2vec.rank_files.manifest import Marker, SealedFile
 from json2vec.storage.local import LocalStore
 from json2vec.storage.opening import open_store
-
-CPU = Conditions(
-    checkpoint_sha256="a" * 64, accelerator="cpu", precision="32-true", batch_size=None, threads=None, world_size=2
-)
-BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
-
-
-def write_attempt(
-    output: Path, partition: str, number: int, *, rows_per_s: float, rows: int = 1000, settings: Conditions = CPU
-) -> None:
-    """What an attempt leaves whose ranks started 8 s after it and then predicted at ``rows_per_s`` each."""
-    began = BEGAN + timedelta(minutes=number)
-    name = f"{began:%Y%m%dT%H%M%S%fZ}-0af1b2c3-{number:04x}"
-    folder = output / f"dt={partition}" / "attempts" / name
-    folder.mkdir(parents=True)
-    job = {
-        "checkpoint_sha256": settings.checkpoint_sha256, "accelerator": settings.accelerator,
-        "precision": settings.precision, "batch_size": settings.batch_size, "threads": settings.threads,
-        "world_size": settings.world_size,
-    }  # fmt: skip
-    (folder / "job.json").write_text(json.dumps(job))
-    started = began + timedelta(seconds=8)
-    for rank in range(settings.world_size):
-        file = SealedFile(
-            path=f"rank-{rank}.parquet", rows=rows, bytes=rows * 20, sha256="b" * 64, segment=0, spans=((0, rows),),
-            attempt=name,
-        )  # fmt: skip
-        marker = Marker(
-            attempt=name, world_size=settings.world_size, snapshot="s", model="m", schema_digest="d", rank=rank,
-            plan="p", rows=rows, input_rows=rows, rejected_rows=0, files=(file,), rejected=(), started=started,
-            finished=started + timedelta(seconds=rows / rows_per_s), batches=1,
-        )  # fmt: skip
-        (folder / f"rank-{rank}.json").write_bytes(marker.dumps())
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> ShardSource:
-    for day, rows in (("d1", 4000), ("d2", 2001)):
-        folder = tmp_path / "shards" / f"dt={day}"
-        folder.mkdir(parents=True)
-        pq.write_table(pa.table({"id": list(range(rows))}), folder / "a.parquet")
-    return ShardSource(str(tmp_path / "shards"))
 
 
 def test_without_a_past_only_bytes_are_told(tmp_path: Path, source: ShardSource) -> None:
@@ -189,30 +143,6 @@ def test_a_frozen_snapshot_is_used_while_it_holds(tmp_path: Path, source: ShardS
     assert current_snapshot(source, str(output), "d1").root == "/frozen"
     pq.write_table(pa.table({"id": [1]}), tmp_path / "shards" / "dt=d1" / "b.parquet")
     assert current_snapshot(source, str(output), "d1").rows == 4001
-
-
-def test_the_command_reads_a_pipeline_or_plain_roots(
-    tmp_path: Path, source: ShardSource, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_attempt(tmp_path / "out", "d0", 1, rows_per_s=100.0)
-    plain = ["--inputs", str(tmp_path / "shards"), "--output", str(tmp_path / "out")]
-    assert main(["estimate", *plain, "--partition", "d1", "d2", "--ranks", "2"]) == 0
-    assert capsys.readouterr().out.startswith("estimate: 2 partitions, 6,001 rows in 2 shards")
-    pipelines = tmp_path / "pipelines.yaml"
-    one = {
-        "name": "a", "inputs": "shards", "output": "out", "checkpoint": "absent.ckpt", "table": "t", "ranks": 4,
-        "warehouse": "w.duckdb", "partitions": {"kind": "dynamic"}, "columns": {"f": "source.file"},
-    }  # fmt: skip
-    pipelines.write_text(yaml.safe_dump({"pipelines": [one]}))
-    assert main(["estimate", str(pipelines), "--partition", "d1", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["rows"], found["ranks"], found["seconds"]) == (4000, 4, 8 + 1000 / 100)
-    assert main(["estimate", str(pipelines), "--pipeline", "b", "--partition", "d1"]) == 1
-    assert "has ['a']; got 'b'" in capsys.readouterr().err
-    assert main(["estimate", "--partition", "d1"]) == 1
-    assert "expected a YAML file of pipelines, or --inputs and --output" in capsys.readouterr().err
-    assert main(["estimate", *plain, "--partition", "d7"]) == 1
-    assert "dt=d7" in capsys.readouterr().err
 
 
 def test_estimating_imports_no_torch() -> None:

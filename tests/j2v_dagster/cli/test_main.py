@@ -5,43 +5,20 @@ The case is a copy of the frozen prediction folder with some things beside it th
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_lines import ROW, WRONG_PIPELINES
 
 import j2v_dagster
-from j2v_dagster.cli.console import FINDING, MOST_LISTED, WELL, WRONG_USE
+from j2v_dagster.cli.console import FINDING, WELL, WRONG_USE
 from j2v_dagster.cli.main import cli, main
-from json2vec.verify.findings import FINDINGS
 
-FROZEN = Path(__file__).parents[2] / "data" / "format-1"
 REPORTING = [name for name, command in cli.commands.items() if hasattr(command.callback, "document")]
-ROW = "--file a.parquet --row 1"
-PIPELINE: dict[str, Any] = {
-    "name": "a", "inputs": "orders", "output": "estimated", "checkpoint": "model.ckpt", "table": "t",
-    "warehouse": "w.duckdb", "partitions": {"kind": "dynamic"}, "columns": {"id": "inputs.id"},
-}  # fmt: skip
-WRONG_PIPELINES: dict[str, Any] = {
-    "no-inputs": {name: value for name, value in PIPELINE.items() if name != "inputs"},
-    "number-as-inputs": {**PIPELINE, "inputs": 5},
-    "text-as-batch-size": {**PIPELINE, "batch_size": "many"},
-    "text-as-storage-options": {**PIPELINE, "storage_options": "none"},
-    "number-as-checkpoint": {**PIPELINE, "checkpoint": 7},
-    "text-as-ranks": {**PIPELINE, "ranks": "all"},
-    "no-ranks": {**PIPELINE, "ranks": 0},
-    "unknown-format": {**PIPELINE, "suffix": "docx"},
-    "folder-without-key": {**PIPELINE, "folder": "here"},
-    "unknown-option": {**PIPELINE, "rank": 2},
-}
 
 # What is on the command line, by the status that it ends with.
 GOOD = [
@@ -176,76 +153,6 @@ WRONG = [
 ]
 
 
-@dataclass(frozen=True)
-class Ended:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        document = json.loads(self.out, parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
-        assert isinstance(document, dict)
-        return document
-
-
-@pytest.fixture(scope="module")
-def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("case")
-    shutil.copytree(FROZEN, root, dirs_exist_ok=True)
-    for day in ("d1", "d2"):
-        (root / "orders" / f"dt={day}").mkdir(parents=True)
-        shutil.copy(FROZEN / "inputs" / "a.parquet", root / "orders" / f"dt={day}")
-    shutil.copytree(FROZEN / "predictions", root / "damaged")
-    (root / "damaged" / "rank-1.0.parquet").unlink()
-    for name, content in {
-        "pointer-without-attempt": b"{}", "pointer-without-json": b"[", "pointer-to-nothing": b'{"attempt": "x"}',
-    }.items():  # fmt: skip
-        (root / name).mkdir()
-        (root / name / "_current.json").write_bytes(content)
-    for name in ("empty", "cleaned", "unreadable", "other"):
-        (root / name).mkdir()
-    (root / "unreadable" / "a.parquet").write_bytes(bytes(range(256)))
-    _other_columns(root / "other" / "a.parquet")
-    (root / "junk.ckpt").write_bytes(bytes(range(256)))
-    (root / "junk.json").write_text("no JSON\n")
-    (root / "list.json").write_text("[1]\n")
-    proof = json.loads((root / "proof.json").read_text())
-    (root / "other-row.json").write_text(json.dumps({"source": {**proof["source"], "row": 5}}))
-    certificate = json.loads((root / "certificate.json").read_text())
-    (root / "other.json").write_text(json.dumps({**certificate, "root": "00" * 32}))
-    for name, pipeline in {"good": PIPELINE, **WRONG_PIPELINES}.items():
-        (root / f"{name}.yaml").write_text(json.dumps({"pipelines": [pipeline]}))
-    (root / "project").mkdir()
-    (root / "project" / "pipelines.yaml").write_text("mine\n")
-    arguments = ["profile", str(root / "model.ckpt"), "--inputs", str(root / "inputs")]
-    assert main([*arguments, "--output", str(root / "profiled.ckpt")]) == WELL
-    return root
-
-
-def _other_columns(path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(FROZEN / "inputs" / "a.parquet")
-    pq.write_table(table.rename_columns([f"other_{name}" for name in table.schema.names]), path)
-
-
-@pytest.fixture
-def run(case: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.chdir(case)
-
-    def ended(arguments: Sequence[str]) -> Ended:
-        capsys.readouterr()
-        try:
-            status = main(arguments)
-        except SystemExit as exc:
-            status = exc.code
-        assert isinstance(status, int)
-        return Ended(status, *capsys.readouterr())
-
-    return ended
-
-
 def keys_of(name: str) -> tuple[set[str], set[str]]:
     """Keys of a command's document where it has an answer, and where there was an error."""
     callback: Any = cli.commands[name].callback
@@ -306,59 +213,6 @@ def test_a_new_project_is_told_as_json(run: Any, tmp_path: Path) -> None:
     assert ended.document["found"] is None
 
 
-def test_documents_say_what_the_text_says(run: Any) -> None:
-    document = run(["verify", "predictions", "--inputs", "inputs", "--json"]).document
-    assert document["passed"] is True
-    assert [finding["name"] for finding in document["findings"]] == list(FINDINGS)
-    assert run(["verify", "pointer-without-json", "--json"]).document | {"error": "..."} == {
-        "path": "pointer-without-json", "passed": False, "error": "...",
-    }  # fmt: skip
-    document = run(["check-certificate", "other.json", "predictions", "--json"]).document
-    assert (document["holds"], len(document["problems"])) == (False, 1)
-    assert document["problems"][0].startswith("root is ")
-    document = run(f"explain predictions --inputs inputs {ROW} --json".split()).document
-    assert document["row"] == {"file": "a.parquet", "row": 1, "part": 0}
-    assert {"name": "id", "source": '"1"', "stored": '"1"', "same": True} in document["inputs"]
-    assert [leaf["predicted_again"] for leaf in document["predictions"]][:1] == ["(not predicted again)"]
-    document = run(["contract", "--inputs", "other", "--model", "profiled.ckpt", "--json"]).document
-    assert (document["kept"], document["known"]) == (False, True)
-    assert "missing" in {breach["kind"] for breach in document["breaches"]}
-    document = run(["contract", "--inputs", "inputs", "--model", "model.ckpt", "--json"]).document
-    assert (document["kept"], document["known"], document["breaches"]) == (False, False, [])
-
-
-def test_a_document_of_clean_counts_all_and_lists_some(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
-    from j2v_dagster.attempts import clean as cleaning
-
-    many = MOST_LISTED + 7
-    removed = tuple(cleaning.Removal(Path(f"attempt-{number}"), 1.5, 10, "failed") for number in range(many))
-    report = cleaning.CleanReport(removed, ("dt=1: busy",), dry_run=True)
-    monkeypatch.setattr(cleaning, "clean", lambda *_, **__: report)
-    document = run(["clean", "cleaned", "--older-than", "1", "--json"]).document
-    assert (document["attempts"], document["bytes"], len(document["removed"])) == (many, 10 * many, MOST_LISTED)
-    assert document["removed"][0] == {"path": "attempt-0", "state": "failed", "age_days": 1.5, "bytes": 10}
-    assert (document["partitions_left_alone"], document["left_alone"]) == (1, ["dt=1: busy"])
-
-
-def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
-    from json2vec.verify import verify
-
-    def broken(*_: Any, **__: Any) -> None:
-        raise KeyError("a mistake")
-
-    monkeypatch.setattr(verify, "verify_predictions", broken)
-    with pytest.raises(KeyError, match="a mistake"):
-        run(["verify", "predictions"])
-
-
-def test_interrupting_is_no_finding(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
-    from json2vec.verify import verify
-
-    monkeypatch.setattr(verify, "verify_predictions", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
-    ended = run(["verify", "predictions", "--json"])
-    assert (ended.status, ended.out, ended.err.strip()) == (130, "", "interrupted")
-
-
 def test_a_process_ends_with_the_same_status_and_no_traceback(case: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(j2v_dagster.__file__).parents[1])}
     for line, status in (
@@ -371,3 +225,11 @@ def test_a_process_ends_with_the_same_status_and_no_traceback(case: Path) -> Non
         )  # fmt: skip
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--help"]) == 0
+    assert "--require" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["verify"])
+    assert ended.value.code == 2

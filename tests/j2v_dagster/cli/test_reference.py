@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -106,14 +105,3 @@ def test_help_imports_neither_torch_nor_dagster() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ast.literal_eval(done.stdout.splitlines()[-1]) == []
     assert done.stdout.count("Usage: j2v-dagster") == 1 + len(cli.commands)
-
-
-@pytest.mark.parametrize("module", ["j2v_dagster.demo.run", "j2v_dagster.demo.shards"])
-def test_the_demos_modules_have_help_too(module: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path,
-        env=environment,
-    )  # fmt: skip
-    assert f"python -m {module} [OPTIONS]" in done.stdout
-    assert "--first" in done.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -13,16 +12,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from duckdb_tables import read
 
-from j2v_dagster.warehouse.base import SchemaDrift, WarehouseError
-from j2v_dagster.warehouse.build import build_warehouse
-from j2v_dagster.warehouse.contract import DRIFTED, WarehouseContract, load, rows
+from j2v_dagster.warehouse.base import WarehouseError
+from j2v_dagster.warehouse.contract import WarehouseContract, load, rows
 from j2v_dagster.warehouse.duckdb import DuckDBWarehouse, quote
-
-
-def read(path: str, sql: str, *parameters: str) -> list[tuple[object, ...]]:
-    with duckdb.connect(path, read_only=True) as connection:
-        return connection.execute(sql, list(parameters)).fetchall()
 
 
 class TestDuckDBWarehouse(WarehouseContract):
@@ -50,25 +44,6 @@ class TestDuckDBWarehouse(WarehouseContract):
         self.check_nothing_is_left(warehouse, '../../t"; drop table x;--')
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> DuckDBWarehouse:
-    return DuckDBWarehouse(tmp_path / "new folder" / "w.duckdb")
-
-
-def test_schema_drift_names_every_column_and_changes_nothing(warehouse: DuckDBWarehouse) -> None:
-    load(warehouse, rows("a"), 1)
-    # DuckDB itself would drop the extra struct field without a word.
-    with pytest.raises(SchemaDrift) as caught:
-        load(warehouse, [], 0, schema=DRIFTED)
-    message = str(caught.value)
-    assert "column 'id' is VARCHAR in the table and BIGINT in the predictions" in message
-    assert "column 'label' (VARCHAR) is not in the table" in message
-    assert "the table's column 'score' (FLOAT) is not in the mapping" in message
-    assert '"new" VARCHAR' in message
-    assert 'ALTER TABLE "main"."predictions" ADD COLUMN "label" VARCHAR;' in message
-    assert read(warehouse.path, "SELECT id FROM predictions") == [("a",)]
-
-
 @pytest.mark.faults
 def test_a_writer_waits_for_another_process_and_not_for_ever(warehouse: DuckDBWarehouse) -> None:
     load(warehouse, rows("a"), 1)
@@ -88,11 +63,6 @@ def test_a_writer_waits_for_another_process_and_not_for_ever(warehouse: DuckDBWa
     assert time.monotonic() - started > 0.3  # it waited instead of failing
     holder.wait(10)
     holder.stdout.close()
-
-
-def test_another_number_of_rows_is_said_with_its_place(warehouse: DuckDBWarehouse) -> None:
-    with pytest.raises(WarehouseError, match=r"'2013-01-20': 2 rows arrived; expected the manifest's 3"):
-        load(warehouse, rows("b", "c"), 3)
 
 
 def test_a_duration_that_would_lose_nanoseconds_is_refused(warehouse: DuckDBWarehouse) -> None:
@@ -118,13 +88,3 @@ def test_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(b"not a database" * 1000)
     with pytest.raises(WarehouseError, match=r"cannot open .*w\.duckdb"):
         load(DuckDBWarehouse(path), rows("a"), 1)
-
-
-def test_a_warehouse_comes_from_plain_values(tmp_path: Path) -> None:
-    built = build_warehouse({"kind": "duckdb", "path": str(tmp_path / "x"), "schema": "s"})
-    assert isinstance(built, DuckDBWarehouse)
-    assert built.uri("t") == f"duckdb://{tmp_path / 'x'}/s/t"
-    assert build_warehouse(built) is built
-    with pytest.raises(ValueError, match="kind: duckdb"):
-        build_warehouse({"kind": "oracle"})
-    assert os.fspath(build_warehouse(str(tmp_path / "y")).path) == str(tmp_path / "y")  # type: ignore[attr-defined]

@@ -9,14 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.orc
-import pyarrow.parquet as pq
 import pytest
 from flight_shards import LEG, SCHEMA, Trained, as_json, good_table, write_ndjson, write_parquet
 
 import json2vec as j2v
-from json2vec.contract import Limits, check_contract
-from json2vec.contract.rates import bounds, excess
-from json2vec.errors import ContractBroken, SchemaError
 from json2vec.model.checkpoint import load
 from json2vec.profile.profile import profile_of
 
@@ -111,66 +107,6 @@ def tmp_path_with(folder: Path, rows: list[dict[str, Any]]) -> Path:
     return folder
 
 
-def test_chance_alone_is_never_a_breach(trained: Trained, tmp_path: Path) -> None:
-    """Fifty draws of the training's own distribution, of every size."""
-    for seed in range(50):
-        write_parquet(tmp_path / str(seed), good_table(100 + seed, 10 + 8 * seed))
-        outcome = trained.check(tmp_path / str(seed))
-        assert outcome.of("error", "warning") == [], outcome.text()
-
-
-def test_bounds_hold_few_rows_back() -> None:
-    low, high = bounds(0, 0)
-    assert (low, high) == (0.0, 1.0)
-    assert bounds(3, 3)[0] < 0.2
-    assert excess(1.0, 2, 0.0, (0.05, 0.25)) == "warning"
-    assert excess(1.0, 1, 0.1, (0.05, 0.25)) is None
-    assert excess(1.0, 100, 0.1, (0.05, 0.25)) == "error"
-    assert excess(0.12, 4096, 0.1, (0.05, 0.25)) is None
-    assert excess(0.2, 4096, 0.1, (0.05, 0.25)) == "warning"
-
-
-def test_limits(trained: Trained, shards: Callable[[pa.Table], Path]) -> None:
-    table = good_table(8, 600)
-    table = table.set_column(table.schema.get_field_index("temp"), "temp", pa.nulls(600, pa.float64()))
-    folder = shards(table)
-    assert trained.check(folder).broken
-    # 100% less 10% leaves 90 points, and a sample of 600 allows two fewer.
-    assert not trained.check(folder, limits=Limits.of({"null_rate": [0.5, 0.95]})).broken
-    ignored = trained.check(folder, limits=Limits.of({"ignore": ["temp"]}))
-    assert ignored.of("error", "warning") == []
-    assert [one.where for one in ignored.of("info")] == ["temp"]
-    assert not trained.check(folder, limits=Limits.of({"ignore": ["record/temp"]})).broken
-    # Schemas alone: the type is still double.
-    assert trained.check(folder, sample_rows=0).breaches == ()
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"null_rates": 0.1}, "did you mean 'null_rate'"),
-        ({"null_rate": [0.5, 0.1]}, "0 <= warning <= error <= 1"),
-        ({"null_rate": 2}, "0 <= warning <= error <= 1"),
-        ({"null_rate": "high"}, "must be a pair"),
-        ({"ignore": "temp"}, "list of columns"),
-    ],
-)
-def test_limits_that_cannot_be_meant(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(SchemaError, match=message):
-        Limits.of(values)
-
-
-def test_the_error_lists_every_breach(trained: Trained, shards: Callable[[pa.Table], Path]) -> None:
-    table = good_table(9, 300).drop_columns(["temp"]).rename_columns({"gate": "Gate"})
-    with pytest.raises(ContractBroken) as caught:
-        trained.check(shards(table)).raise_if_broken("the shards in s3://bucket/day")
-    text = str(caught.value)
-    assert text.startswith("the shards in s3://bucket/day break the contract of the checkpoint: 2 errors, 0 warnings")
-    assert {breach.where for breach in caught.value.breaches if breach.severity == "error"} == {"temp", "gate"}
-    for part in ("ERROR  column temp: missing (record/temp)", "expected  double", "found     no such column", "remedy"):
-        assert part in text
-
-
 def test_a_checkpoint_without_a_profile_has_no_known_contract(tmp_path: Path, trained: Trained) -> None:
     write_parquet(tmp_path / "in", good_table(1, 10))
     old = Trained(trained.path, {key: value for key, value in trained.values.items() if key != "profile"})
@@ -238,15 +174,6 @@ def test_with_a_preprocessor_every_column_counts_but_the_targets(tmp_path: Path)
     assert "part-0.parquet: row 0" in raised.text()
 
 
-def test_check_contract_needs_no_files(trained: Trained) -> None:
-    profile = profile_of(trained.values)
-    assert profile is not None
-    schema = j2v.Schema.from_dict(trained.values["schema"])
-    assert [one for one in check_contract(SCHEMA, profile, schema) if one.severity != "info"] == []
-    fewer = pa.schema([field for field in SCHEMA if field.name != "temp"])
-    assert [(one.kind, one.where) for one in check_contract(fewer, profile, schema)] == [("missing", "temp")]
-
-
 def test_csv_without_types(tmp_path: Path) -> None:
     """Everything in CSV is inferred; a day of whole numbers, and a column without values, are nothing to report."""
     (tmp_path / "train").mkdir()
@@ -262,15 +189,3 @@ def test_csv_without_types(tmp_path: Path) -> None:
     (tmp_path / "new" / "a.csv").write_text("n,kind,rare\n" + "\n".join(f"{i},{'ab'[i % 2]}," for i in range(6)) + "\n")
     outcome = kept.check(tmp_path / "new", "csv")
     assert outcome.of("error", "warning") == [], outcome.text()
-
-
-def test_parquet_schema_is_read_from_footers_alone(trained: Trained, tmp_path: Path) -> None:
-    """The free half of the contract needs no row: it holds where the pages of a file are damaged."""
-    table = good_table(1, 200).drop_columns(["temp"])
-    write_parquet(tmp_path, table, files=1)
-    path = tmp_path / "part-0.parquet"
-    data = bytearray(path.read_bytes())
-    data[100:200] = bytes(100)
-    path.write_bytes(data)
-    assert pq.ParquetFile(path).metadata.num_rows == 200
-    assert [one.where for one in trained.check(tmp_path).of("error")] == ["temp"]

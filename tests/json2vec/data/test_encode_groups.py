@@ -7,35 +7,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
+from small_batches import make_model, make_rows
 
 import json2vec as j2v
 from json2vec.batch import Batch
 from json2vec.data import encode_groups
 from json2vec.data.encode_groups import encode_together
 from json2vec.data.loader import PlannedDataset
-from json2vec.errors import EncodeError
 from json2vec.reading.plan import Plan
 from json2vec.reading.readers import read_rows
 from json2vec.reading.row_batch import RowBatch
 from json2vec.reading.snapshot import snapshot_frame
-
-
-def make_model(batch_size: int = 4) -> j2v.Model:
-    model = j2v.Model.from_schema(
-        j2v.Number("price"), j2v.Category("city", max_vocab_size=8), j2v.Number("late", target=True),
-        j2v.Array(j2v.Number("weight"), j2v.Set("tags", max_vocab_size=4), name="items", max_length=3),
-        d_model=8, n_layers=1, n_heads=2, batch_size=batch_size,
-    )  # fmt: skip
-    model.learn([{"city": "Ulm", "items": [{"tags": ["a", "b"]}]}])
-    return model.eval()
-
-
-def make_rows(count: int, bad: int | None = None) -> pa.Table:
-    return pa.Table.from_pylist([
-        {"price": "a lot" if n == bad else str(n), "city": "Ulm" if n % 3 else None, "late": 0.0,
-         "items": [{"weight": float(k), "tags": ["b"]} for k in range(n % 4)]}
-        for n in range(count)
-    ])  # fmt: skip
 
 
 def row_batches(rows: pa.Table, size: int) -> list[RowBatch]:
@@ -71,25 +53,6 @@ def test_groups_stay_within_rows_and_bytes(
     monkeypatch.setattr(encode_groups, "MOST_ROWS", rows)
     monkeypatch.setattr(encode_groups, "MOST_BYTES", size)
     assert [len(group) for group in grouped(make_model(), row_batches(make_rows(43), 4))] == expected
-
-
-def test_a_value_that_cannot_be_encoded_is_named_by_its_own_batch() -> None:
-    rows = make_rows(43, bad=18)
-    dataset = PlannedDataset(Plan(snapshot_frame(rows), 1), rows, make_model())
-    seen = []
-    with pytest.raises(EncodeError, match=r"price.*'a lot'.*row 18"):
-        seen.extend(batch.size for batch in dataset)
-    assert seen == [4]
-
-
-def test_a_value_that_cannot_be_encoded_is_set_aside_alone() -> None:
-    rows = make_rows(43, bad=18)
-    dataset = PlannedDataset(Plan(snapshot_frame(rows), 1), rows, make_model(), on_bad_row="quarantine")
-    batches = list(dataset)
-    assert [batch.size for batch in batches] == [4] * 4 + [3] + [4] * 5 + [3]
-    rejected = batches[4].rows.rejected  # type: ignore[union-attr]
-    assert rejected is not None
-    assert rejected.row.to_pylist() == [18]
 
 
 def test_nothing_to_encode_gives_no_group() -> None:

@@ -1,4 +1,4 @@
-"""Datasets and data modules: exactly once for any ranks and workers, one step ahead, and nothing left behind."""
+"""Planned reading: exactly once for any ranks and workers, one step ahead, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -9,87 +9,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning.pytorch as lit
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from row_ids import Model, frame, ids
 from torch.utils.data import DataLoader
 
-from json2vec.batch import Batch
-from json2vec.data import loader, training
+from json2vec.data import loader
 from json2vec.data.loader import PlannedDataset, prefetch
-from json2vec.data.polars import PolarsDataModule
-from json2vec.data.streaming import StreamingDataModule
-from json2vec.data.training import EpochLoader, TrainingDataset
-from json2vec.errors import Json2VecError, ProcessorError, ReadError, SchemaError
-from json2vec.processors import Preprocessor
+from json2vec.data.training import TrainingDataset
+from json2vec.errors import Json2VecError
 from json2vec.reading.plan import Plan
-from json2vec.reading.row_batch import RowBatch
 from json2vec.reading.snapshot import snapshot_files, snapshot_frame
 from json2vec.storage.local import LocalStore
-
-
-class Model(lit.LightningModule):
-    """What the loaders need of a model, and enough to be trained."""
-
-    def __init__(self, batch_size: int = 4, vocabularies: Any = ("label",)) -> None:
-        super().__init__()
-        self.batch_size, self.vocabularies = batch_size, vocabularies
-        self.preprocessor_fingerprint: str | None = None
-        self.learned: list[Any] = []
-        self.seen: list[Any] = []
-        self.layer = torch.nn.Linear(1, 1)
-
-    def encode(self, rows: RowBatch, *, strata: str = "predict") -> Batch:
-        return Batch({}, len(rows), rows)
-
-    def learn(self, observations: pa.RecordBatch) -> None:
-        self.learned += observations.column(0).to_pylist()
-
-    def _step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        self.seen += ids([batch])
-        return self.layer(torch.ones(len(batch), 1)).mean()
-
-    training_step = validation_step = test_step = _step
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> list[int]:
-        return ids([batch])
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), lr=0.0)
-
-
-def ids(batches: Any) -> list[int]:
-    return [i for batch in batches for i in batch.rows.observations.column(0).to_pylist()]
-
-
-def frame(rows: int, start: int = 0) -> pl.DataFrame:
-    return pl.DataFrame({"id": range(start, start + rows)}, schema={"id": pl.Int64})
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    start = 0
-    for i, rows in enumerate([11, 0, 1, 30, 8]):
-        pq.write_table(pa.table({"id": pa.array(range(start, start + rows), pa.int64())}), tmp_path / f"{i}.parquet")
-        start += rows
-    return tmp_path
-
-
-def trainer(**options: Any) -> lit.Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu",
-             "enable_checkpointing": False}  # fmt: skip
-    return lit.Trainer(**(quiet | options))
-
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers",  # on purpose: a thread encodes
@@ -98,9 +34,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*barrier.*",
     "ignore:Total length of `list` across ranks is zero",  # fit without a validate split
 )
-
-
-# The thread.
 
 
 def test_prefetch_gives_everything_in_order() -> None:
@@ -138,9 +71,6 @@ def test_prefetch_is_bounded_and_ends_with_its_consumer() -> None:
     stream.close()  # type: ignore[attr-defined]
     assert closed.is_set()
     assert threading.active_count() == before
-
-
-# Prediction: each row exactly once.
 
 
 @settings(deadline=None, max_examples=40)
@@ -217,206 +147,6 @@ def test_padded_shares_have_equal_batches(rows: int, world: int, workers: int, s
             found |= set(range(start, stop))
     assert len(lengths) == 1
     assert found == set(range(rows))
-
-
-# Training: an epoch is every row, in another order each time, as many batches on every rank.
-
-
-def epoch(dataset: TrainingDataset, number: int = 0, worker: int = 0, workers: int = 1) -> list[Batch]:
-    dataset.set_epoch(number)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "get_worker_info", lambda: SimpleNamespace(id=worker, num_workers=workers))
-        return list(dataset)
-
-
-@pytest.mark.parametrize("sharding", ["file", "chunk", "record"])
-@pytest.mark.parametrize("buffer", [1, 16])
-def test_an_epoch_is_every_row_once(folder: Path, sharding: str, buffer: int) -> None:
-    store = LocalStore(folder)
-    made = snapshot_files(store, "parquet")
-    options = {"sharding": sharding, "chunk_batch_size": 7, "observation_buffer_size": buffer, "file_buffer_size": 2}
-    dataset = TrainingDataset(made, store, Model(), seed=1, **options)  # type: ignore[arg-type]
-    first, second = epoch(dataset, 0), epoch(dataset, 1)
-    assert sorted(ids(first)) == sorted(ids(second)) == list(range(50))
-    assert ids(first) != ids(second)
-    assert ids(first) == ids(epoch(dataset, 0))
-    assert ids(first) != ids(epoch(TrainingDataset(made, store, Model(), seed=2, **options)))  # type: ignore[arg-type]
-    assert {len(batch) for batch in first[:-1]} == {4}
-    for batch in first:
-        assert batch.rows is not None
-        assert len(batch.rows.source) == len(batch)
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    rows=st.integers(1, 60), world=st.integers(1, 4), workers=st.integers(1, 3), rate=st.sampled_from([1.0, 0.5]),
-    replacement=st.booleans(), chunk=st.integers(1, 20),
-)  # fmt: skip
-def test_all_ranks_have_as_many_batches(
-    rows: int, world: int, workers: int, rate: float, replacement: bool, chunk: int
-) -> None:
-    table = frame(rows)
-    made = snapshot_frame(table)
-    counts, found = Counter(), []
-    for rank in range(world):
-        dataset = TrainingDataset(
-            made, table, Model(3), rank=rank, world_size=world, sample_rate=rate, replacement=replacement,
-            chunk_batch_size=chunk, observation_buffer_size=5,
-        )  # fmt: skip
-        for worker in range(workers):
-            batches = epoch(dataset, 3, worker, workers)
-            counts[rank] += len(batches)
-            found += ids(batches)
-    assert len(set(counts.values())) == 1
-    if rate == 1.0 and not replacement:
-        assert set(found) == set(range(rows))
-        assert len(found) == rows or world > 1
-        assert len(found) < rows + world * workers
-    if rate == 0.5 and world == workers == 1:
-        assert len(found) == max(1, round(rows / 2))
-        assert replacement or len(set(found)) == len(found)
-
-
-def test_ranks_stay_together_when_a_preprocessor_drops_rows(folder: Path) -> None:
-    store = LocalStore(folder)
-    made = snapshot_files(store, "parquet")
-    drop = Preprocessor(lambda row: row if row["id"] % 10 < 3 else None)
-    datasets = [
-        TrainingDataset(made, store, Model(), rank=rank, world_size=2, preprocessor=drop, sharding="file")
-        for rank in range(2)
-    ]
-    assert [len(epoch(dataset)) for dataset in datasets] == [7, 7]
-    nothing = TrainingDataset(made, store, Model(), world_size=2, preprocessor=Preprocessor(lambda row: None))
-    with pytest.raises(ProcessorError, match="gave no observation"):
-        epoch(nothing)
-
-
-@pytest.mark.parametrize("persistent", [False, True])
-def test_workers_shuffle_anew_each_epoch(folder: Path, persistent: bool) -> None:
-    store = LocalStore(folder)
-    dataset = TrainingDataset(snapshot_files(store, "parquet"), store, Model(), chunk_batch_size=5)
-    data = EpochLoader(dataset, batch_size=None, num_workers=2, persistent_workers=persistent)
-    first, second = ids(data), ids(data)
-    assert sorted(first) == sorted(second) == list(range(50))
-    assert first != second
-
-
-# Data modules.
-
-
-@pytest.mark.parametrize("lazy", [False, True])
-def test_fit_without_validation_and_predict(lazy: bool) -> None:
-    model = Model()
-    data = PolarsDataModule(model, train=frame(10), predict=frame(9).lazy() if lazy else frame(9))
-    trainer(max_epochs=2).fit(model, datamodule=data)
-    assert Counter(model.seen) == Counter(list(range(10)) * 2)
-    assert model.learned == list(range(10))
-    predicted = trainer().predict(model, datamodule=data)
-    assert predicted == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
-    assert data.predict_plan(3).share(2) == ((6, 9),)
-
-
-def test_validation_and_test() -> None:
-    model = Model(vocabularies=())
-    data = PolarsDataModule(model, dataframe={"train": frame(4), "validate": frame(3, 100), "test": frame(2, 200)})
-    trainer(max_epochs=1, num_sanity_val_steps=0).fit(model, datamodule=data)
-    assert (sorted(model.seen), model.learned) == ([0, 1, 2, 3, 100, 101, 102], [])
-    model.seen = []
-    trainer().validate(model, datamodule=data, verbose=False)
-    trainer().test(model, datamodule=data, verbose=False)
-    assert model.seen == [100, 101, 102, 200, 201]
-
-
-def test_streaming(folder: Path) -> None:
-    model = Model()
-    data = StreamingDataModule(
-        model, root=folder, suffix="parquet", train=r"/[0-2]\.parquet$", predict=r"/[34]\.parquet$", seed=3
-    )
-    trainer(max_epochs=1).fit(model, datamodule=data)
-    assert sorted(model.seen) == model.learned == list(range(12))
-    predicted = trainer().predict(model, datamodule=data)
-    assert [i for batch in predicted or [] for i in batch] == list(range(12, 50))  # type: ignore[union-attr]
-    frozen = StreamingDataModule(model, folder, "parquet", predict=data.snapshot("predict"))
-    assert frozen.predict_plan(2).digest == data.predict_plan(2).digest
-
-
-def test_a_split_that_is_not_configured(folder: Path) -> None:
-    data = StreamingDataModule(Model(), folder, "parquet", train="parquet")
-    with pytest.raises(SchemaError, match=r"no predict split configured: StreamingDataModule has.*pass predict="):
-        trainer().predict(Model(), datamodule=data)
-    with pytest.raises(SchemaError, match="no validate split configured"):
-        trainer().validate(Model(), datamodule=data)
-    with pytest.raises(SchemaError, match="no test split"):
-        trainer().test(Model(), datamodule=data)
-
-
-def test_files_that_are_not_there(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match="no file below"):
-        StreamingDataModule(Model(), folder, "parquet", predict="absent").predict_plan(1)
-    with pytest.raises(ReadError, match="does not exist"):
-        StreamingDataModule(Model(), tmp_path / "none", "parquet", predict=".").predict_plan(1)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({}, "has no split"),
-        ({"predict": 1}, "must be a polars DataFrame or LazyFrame; got int"),
-        ({"predict": frame(1), "dataframe": frame(1)}, "not both"),
-        ({"predict": frame(1), "num_worker": 1}, "'num_worker' .did you mean 'num_workers'"),
-        ({"predict": frame(1), "factor": 1}, "does not take .'factor'"),
-        ({"predict": frame(1), "sample_rate": 0}, r"sample_rate of train must be in \(0, 1\]"),
-        ({"predict": frame(1), "sharding": "chunks"}, "did you mean 'chunk'"),
-        ({"predict": frame(1), "num_workers": {"predct": 1}}, "did you mean 'predict'"),
-        ({"dataframe": {"predct": frame(1)}}, "no split 'predct'"),
-    ],
-)
-def test_what_cannot_be_meant(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(SchemaError, match=message):
-        PolarsDataModule(Model(), **options)
-
-
-def test_streaming_options_that_cannot_be_meant(folder: Path) -> None:
-    with pytest.raises(SchemaError, match="suffix 'parket' is unknown"):
-        StreamingDataModule(Model(), folder, "parket", predict=".")
-    with pytest.raises(SchemaError, match="no regular expression"):
-        StreamingDataModule(Model(), folder, "parquet", predict="(")
-
-
-def test_options_by_split() -> None:
-    data = PolarsDataModule(Model(), train=frame(1), num_workers={"train": 2}, chunk_batch_size=9)
-    assert [data.option("num_workers", s) for s in ("train", "predict")] == [2, 0]
-    assert data.option("chunk_batch_size", "test") == 9
-
-
-def test_preprocessors_of_training_and_prediction() -> None:
-    def shifted(row: dict, *, by: int) -> dict:
-        return {"id": row["id"] + by}
-
-    model = Model()
-    data = PolarsDataModule(model, train=frame(4), predict=frame(4), preprocessor=shifted, by=100)
-    trainer(max_epochs=1).fit(model, datamodule=data)
-    assert model.learned == [100, 101, 102, 103]
-    assert model.preprocessor_fingerprint == data.preprocessor.fingerprint  # type: ignore[union-attr]
-    assert trainer().predict(model, datamodule=data) == [[100, 101, 102, 103]]
-    with pytest.warns(UserWarning, match="trained with a preprocessor of fingerprint"):
-        trainer().predict(model, datamodule=PolarsDataModule(model, predict=frame(1)))
-    strict = PolarsDataModule(model, predict=frame(1), preprocessor=shifted, by=99, strict_preprocessor=True)
-    with pytest.raises(ProcessorError, match="trained with a preprocessor"):
-        trainer().predict(model, datamodule=strict)
-    with pytest.raises(ProcessorError, match="did you mean 'by'"):
-        PolarsDataModule(model, predict=frame(1), preprocessor=shifted, bye=1)
-
-
-def test_ranks_of_a_launcher_share_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    for rank in range(3):
-        monkeypatch.setenv("RANK", str(rank))
-        monkeypatch.setenv("WORLD_SIZE", "3")
-        data = PolarsDataModule(Model(), predict=frame(10))
-        found.append(ids(data.predict_dataloader()))
-    assert [len(one) for one in found] == [4, 3, 3]
-    assert [i for one in found for i in one] == list(range(10))
 
 
 def test_planning_and_reading_need_no_torch(folder: Path) -> None:

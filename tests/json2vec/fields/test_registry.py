@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from built_in import OURS
 
 import json2vec as j2v
 import json2vec.fields
-from json2vec.fields.recognition import Evidence, Fit, InferenceConfig, Proposal
 from json2vec.fields.registry import FIELD_TYPES, FieldType
 
 ROOT = Path(j2v.__file__).parents[1]
@@ -98,7 +98,6 @@ def test_a_type_name_is_taken_once() -> None:
         j2v.register(dataclasses.replace(FIELD_TYPES["number"], options=Other))
 
 
-OURS = {name: kind for name, kind in FIELD_TYPES.items() if kind.options.__module__.startswith("json2vec.")}
 MAY_NAME_THEM = (
     "json2vec/__init__.py",  # exports them
     "json2vec/errors.py",  # `text` is an extra of the distribution there
@@ -149,26 +148,3 @@ def test_the_facts_have_defaults() -> None:
     assert plain.retyped(leaf, pa.string(), pa.int64()) == (
         "error", "what reads the column was made for the other type",
     )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("values", "kinds"),
-    [
-        ([True, False], {"category"}),
-        ([1, 2], {"category", "number"}),
-        (list(range(99)), {"number"}),
-        ([1.5], {"number"}),
-        (["2024-01-01"], {"category", "dateparts"}),
-        (["one two three four five"], {"category", "text"}),
-        ([["a"]], {"set"}),
-        ([[1.5, 2.5]], {"vector"}),
-        ([b"x"], set()),
-    ],
-)
-def test_of_the_built_in_field_types_one_is_surest(values: list, kinds: set[str]) -> None:
-    """The order in which they are registered decides nothing among them."""
-    column, config = Evidence("x", pa.array(values)), InferenceConfig(infer_text=True)
-    answers = {name: kind.recognise(column, config) for name, kind in OURS.items() if kind.recognise is not None}
-    fits: dict[str, Fit] = {name: found.fit for name, found in answers.items() if isinstance(found, Proposal)}
-    assert set(fits) == kinds
-    assert len(set(fits.values())) == len(fits)

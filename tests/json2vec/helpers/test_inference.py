@@ -1,11 +1,8 @@
-"""infer_schema and optimizer factories."""
+"""infer_schema."""
 
 from __future__ import annotations
 
 import datetime
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,12 +11,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 import json2vec as j2v
 from json2vec.helpers import InferenceConfig, infer_schema
-from json2vec.helpers.optimizers import adamw, factory
-from json2vec.model.named_functions import Factory
 
 START = datetime.datetime(2024, 1, 1)
 
@@ -183,106 +177,3 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(j2v.ReadError, match="several formats"):
         infer_schema(tmp_path)
     assert infer_schema(tmp_path, suffix="csv")[0].name == "x"
-
-
-# Optimizers.
-
-
-def model(optimizer: Any, scheduler: Any = None) -> j2v.Model:
-    return j2v.Model.from_schema(
-        j2v.Number("x", target=True), j2v.Number("y"), d_model=8, n_layers=1, n_heads=2, optimizer=optimizer,
-        scheduler=scheduler,
-    )  # fmt: skip
-
-
-def test_adamw_groups() -> None:
-    made = model(adamw(1e-3, weight_decay=0.3))
-    decaying, others = made.configure_optimizers().param_groups
-    assert (decaying["weight_decay"], others["weight_decay"], decaying["lr"]) == (0.3, 0.0, 1e-3)
-    names = {id(parameter): name for name, parameter in made.named_parameters()}
-    assert all(parameter.dim() > 1 and "norm" not in names[id(parameter)] for parameter in decaying["params"])
-    assert len(decaying["params"]) + len(others["params"]) == len(names)
-    everything = adamw(1e-3, decay_bias=True, decay_1d=True, no_decay_name_fragments=())(made).param_groups
-    assert len(everything) == 1
-    with pytest.raises(j2v.SchemaError, match="learning_rate > 0"):
-        adamw(0.0)
-
-
-def test_factories_survive_the_round_trip(tmp_path: Path) -> None:
-    optimizer = adamw(2e-3, betas=(0.8, 0.9))
-    loaded = j2v.Model.load(model(optimizer).save(tmp_path / "m.ckpt"))
-    assert loaded.optimizer == optimizer
-    group = loaded.configure_optimizers().param_groups[0]
-    assert (group["lr"], group["betas"]) == (2e-3, (0.8, 0.9))
-
-
-def by_path(module: Any) -> torch.optim.Optimizer:
-    return torch.optim.SGD(module.parameters(), lr=0.5)
-
-
-CUSTOM = """
-import torch
-
-print("imported")
-
-
-def make(model, *, lr):
-    return torch.optim.SGD(model.parameters(), lr=lr)
-
-
-def plan(model, optimizer):
-    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=0.5)
-"""
-
-
-def test_only_trusted_modules_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_training.py").write_text(CUSTOM)
-    monkeypatch.syspath_prepend(tmp_path)
-    path = model(factory("my_training:make", lr=0.25), "my_training:plan").save(tmp_path / "m.ckpt")
-    code = """
-import sys
-import json2vec as j2v
-model = j2v.Model.load("m.ckpt")
-assert model.predict([{"y": 1.0}])
-try:
-    model.configure_optimizers()
-except j2v.CheckpointError as exc:
-    assert "trusted_modules=['my_training']" in str(exc), exc
-else:
-    raise AssertionError
-assert "my_training" not in sys.modules
-model = j2v.Model.load("m.ckpt", trusted_modules=["my_training"])
-made = model.configure_optimizers()
-assert made["optimizer"].defaults["lr"] == 0.25
-assert made["lr_scheduler"].factor == 0.5
-"""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(j2v.__file__).parents[1]), str(tmp_path)])}
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=path.parent, env=env, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == "imported\n"
-
-
-def test_functions_of_a_module_are_kept_and_lambdas_are_not(tmp_path: Path) -> None:
-    loaded = j2v.Model.load(model(by_path).save(tmp_path / "m.ckpt"))
-    assert isinstance(loaded.optimizer, Factory)
-    assert loaded.optimizer.path == f"{__name__}:by_path"
-    assert not loaded.optimizer.trusted
-    loaded = j2v.Model.load(model(lambda module: by_path(module)).save(tmp_path / "m.ckpt"))
-    assert loaded.optimizer is None
-
-
-def test_a_checkpoint_reaches_nothing_but_our_own_factories(tmp_path: Path) -> None:
-    path = model(adamw(1e-3)).save(tmp_path / "m.ckpt")
-    values = torch.load(path, weights_only=True)
-    ours = "json2vec.helpers.optimizers"
-    for name in ("os:system", f"{ours}:Factory", "json2vec.model.checkpoint:save", f"{ours}:math"):
-        values["optimizer"] = {"path": name, "kwargs": {}}
-        torch.save(values, path)
-        with pytest.raises(j2v.CheckpointError, match=r"not trusted|no function of that module"):
-            j2v.Model.load(path).configure_optimizers()
-    with pytest.raises(j2v.SchemaError, match="module:name"):
-        Factory("no path")
-    with pytest.raises(j2v.SchemaError, match="no plain value"):
-        factory("a:b", function=print)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from json2vec.nn import cpu
-from json2vec.nn.encoder import ArrayEncoder, Pool
+from json2vec.nn.encoder import ArrayEncoder
 
 SHAPES = [  # d_model, n_heads, attention, tokens
     (32, 4, "mha", 48), (32, 4, "gqa", 48), (32, 4, "mqa", 20), (32, 4, "none", 12), (32, 4, "mha", 7),
@@ -65,15 +65,6 @@ def test_no_sequences_give_no_vectors() -> None:
 def predicted_shape(encoder: ArrayEncoder, tokens: torch.Tensor) -> tuple[int, ...]:
     with torch.inference_mode():
         return tuple(encoder(tokens).shape)
-
-
-@pytest.mark.parametrize(("queries", "blocks"), [(1, 1), (5, 1), (5, 2), (16, 1)])
-def test_pools_agree_with_the_formulas(queries: int, blocks: int) -> None:
-    torch.manual_seed(queries)
-    pool, memory = Pool(queries, 32, 4, blocks, 0.0).eval(), torch.randn(9, 21, 32)
-    with torch.no_grad():
-        torch.nn.init.normal_(pool.queries)
-        assert torch.allclose(pool(memory), pool.layers.read(memory), atol=1e-5)
 
 
 def test_training_and_its_gradients_go_by_the_formulas() -> None:

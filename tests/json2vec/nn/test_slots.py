@@ -3,53 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from padded import make, rows, vectors
 
 import json2vec as j2v
 from json2vec.nn import cpu
 from json2vec.nn.encoder import ArrayEncoder
 from json2vec.nn.slots import Slots
-
-RNG = np.random.default_rng(5)
-
-
-def item(*, stops: int | None = None) -> dict[str, Any]:
-    made: dict[str, Any] = {"price": float(RNG.normal()), "sku": "abc"[RNG.integers(3)]}
-    return made if stops is None else {**made, "stops": [{"mode": "xy"[RNG.integers(2)]} for _ in range(stops)]}
-
-
-def rows(count: int = 24) -> list[dict[str, Any]]:
-    """Lists of 0 to 5 items, some with stops and some without; a null item and a null value keep their slots."""
-    made: list[dict[str, Any]] = [
-        {"items": [item(stops=int(RNG.integers(0, 3))) for _ in range(n % 6)]} for n in range(count)
-    ]
-    made[5]["items"][1] = None
-    made[4]["items"][0]["price"] = None
-    return [*made, {}, {"items": None}]
-
-
-def make(padding: str, max_length: int = 6, nested: bool = True, **options: Any) -> Any:
-    torch.manual_seed(11)
-    stops = [j2v.Array(j2v.Category("mode", max_vocab_size=4), name="stops", max_length=2, padding=padding, embed=True)]
-    model = j2v.Model.from_schema(
-        j2v.Number("amount"),
-        j2v.Array(
-            j2v.Number("price"), j2v.Category("sku", max_vocab_size=8), *(stops if nested else []),
-            name="items", max_length=max_length, padding=padding, **{"n_linear": 2, "embed": True, **options},
-        ),
-        j2v.Category("label", max_vocab_size=8, target=True),
-        d_model=16, n_layers=1, n_heads=4, embed=True, batch_size=64,
-    )  # fmt: skip
-    model.learn([{"label": one, "items": [{"sku": one, "stops": [{"mode": one}]}]} for one in "abxy"])
-    return model.eval()
-
-
-def vectors(model: Any, records: list[dict[str, Any]], address: str = "record/items") -> np.ndarray:
-    return np.array(model.predict(records)[address]["embedding"])
 
 
 @pytest.mark.parametrize("nested", [True, False])
@@ -71,30 +34,6 @@ def test_one_by_one_and_in_any_batch() -> None:
         alone = model.predict([records[index]])
         for address in ("record", "record/items"):
             assert np.allclose(alone[address]["embedding"][0], together[address]["embedding"][index], atol=1e-5)
-
-
-@pytest.mark.parametrize("nested", [True, False])
-def test_the_length_that_arrays_are_padded_to_does_not_matter(nested: bool) -> None:
-    records = rows()
-    short, long = make("skip", 6, nested), make("skip", 17, nested)
-    long.load_state_dict({**long.state_dict(), **{
-        name: value for name, value in short.state_dict().items() if long.state_dict()[name].shape == value.shape
-    }})  # fmt: skip
-    for address in ("record", "record/items"):
-        assert np.allclose(vectors(short, records, address), vectors(long, records, address), atol=1e-5), address
-    assert not np.allclose(vectors(make("attend", 6, nested), records), vectors(make("attend", 17, nested), records),
-                           atol=1e-3)  # fmt: skip
-
-
-def test_items_still_count_and_so_does_their_order() -> None:
-    model = make("skip", nested=False)
-    one, two = item(), item()
-    found = vectors(model, [{"items": [one]}, {"items": [one, two]}, {"items": [two, one]}, {"items": [one, None]},
-                            {"items": []}, {}])  # fmt: skip
-    different = [(0, 1), (1, 2), (0, 3), (0, 4)]
-    assert all(np.abs(found[a] - found[b]).max() > 1e-3 for a, b in different)
-    assert np.allclose(found[4], found[5])
-    assert np.isfinite(found).all()
 
 
 def test_padded_slots_cannot_be_seen() -> None:

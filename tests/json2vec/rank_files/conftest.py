@@ -1,5 +1,8 @@
 """Fixtures of this folder."""
 
+from dying_attempts import partition
+from incremental import checkpoint, runs, seen
 from rank_folders import model, shards, swap, write
+from written_ranks import plan
 
-__all__ = ["model", "shards", "swap", "write"]
+__all__ = ["checkpoint", "model", "partition", "plan", "runs", "seen", "shards", "swap", "write"]

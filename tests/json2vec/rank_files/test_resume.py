@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,79 +11,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from dying_attempts import ROWS, Partition
 from hypothesis import given
 from hypothesis import strategies as st
 
 import json2vec as j2v
-from json2vec.data.quarantine import encode_or_reject
 from json2vec.errors import IncompletePredictions
 from json2vec.rank_files.commit import commit_predictions
 from json2vec.rank_files.journal import read_adopted, read_segments
-from json2vec.rank_files.layout import rank_schema
 from json2vec.rank_files.manifest import SealedFile, Segment, merge_spans
-from json2vec.rank_files.rank_writer import RankFiles
-from json2vec.rank_files.resume import FoundSegment, Resume, choose_segments, remaining, resume
-from json2vec.rank_files.settings import settings_digest
-from json2vec.reading.plan import Plan
-from json2vec.reading.readers import read_rows
+from json2vec.rank_files.resume import FoundSegment, choose_segments, remaining
 from json2vec.reading.row_hash import ROW_HASH
-from json2vec.reading.snapshot import snapshot_files
 from json2vec.storage.local import LocalStore
-
-ROWS = 136  # of the `shards` fixture
 
 
 def drop_every_ninth(row: dict) -> dict | None:
     return None if row["id"].endswith("9") else row
-
-
-class Partition:
-    """Attempts at the shards, each predicted as far as a test wants."""
-
-    def __init__(self, root: Path, shards: Path, model: Any) -> None:
-        self.root, self.model = root, model
-        self.store = LocalStore(shards)
-        self.snapshot = snapshot_files(self.store, "parquet")
-
-    def predict(
-        self, name: str, ranks: int, *, dies: dict[int, int] | None = None, intervals: Any = None, settings: str = "s",
-        segment_rows: int = 12, preprocessor: Any = None,
-    ) -> Plan:  # fmt: skip
-        """One attempt; rank R writes no more than ``dies[R]`` batches and then neither seals nor marks anything."""
-        whole = ((0, self.snapshot.rows),)
-        plan = Plan(self.snapshot, ranks, whole if intervals is None else intervals)
-        schema = rank_schema(self.snapshot.schema, self.model.output_type())
-        for rank in range(ranks):
-            files = RankFiles(
-                LocalStore(self.root / name), plan=plan, rank=rank, attempt=name,
-                model_fingerprint=self.model.fingerprint(), schema=schema, segment_rows=segment_rows, settings=settings,
-            )  # fmt: skip
-            batches = read_rows(self.snapshot, self.store, plan.share(rank), batch_size=8, preprocessor=preprocessor)
-            for number, rows in enumerate(batches):
-                if dies is not None and number == dies.get(rank):
-                    break
-                batch = encode_or_reject(self.model, rows)
-                assert batch.rows is not None
-                kept = batch.rows
-                files.write(kept.inputs, self.model.infer(batch).cpu().columns(), kept.source, kept.span, kept.rejected)
-            else:
-                files.close()
-        return plan
-
-    def resume(self, name: str, earlier: list[str], **options: Any) -> Resume:
-        (self.root / name).mkdir(parents=True, exist_ok=True)
-        options = {"rows": ROWS, "snapshot": self.snapshot.digest, "settings": "s"} | options
-        return resume(LocalStore(self.root / name), [LocalStore(self.root / one) for one in earlier], **options)
-
-    def table(self, name: str) -> pl.DataFrame:
-        found = j2v.read_predictions(self.root / name).collect()
-        keys = [pl.col("source").struct.field(one) for one in ("file", "row", "part")]
-        return found.sort(keys)
-
-
-@pytest.fixture
-def partition(tmp_path: Path, shards: Path, model: Any) -> Partition:
-    return Partition(tmp_path / "attempts", shards, model)
 
 
 def same(left: pl.DataFrame, right: pl.DataFrame) -> bool:
@@ -198,25 +139,6 @@ def test_other_settings_or_inputs_adopt_nothing(partition: Partition, options: A
     assert not list((partition.root / "a2").iterdir())
 
 
-def test_a_journal_cannot_name_files_elsewhere(partition: Partition) -> None:
-    partition.predict("a1", 1)
-    journal = partition.root / "a1" / "rank-0.segments.jsonl"
-    outside = partition.root / "outside.parquet"
-    outside.write_bytes((partition.root / "a1" / "rank-0.0.parquet").read_bytes())
-    journal.write_text(journal.read_text().replace("rank-0.0.parquet", "../outside.parquet"))
-    found = partition.resume("a2", ["a1"])
-    assert "is no name of a rank file" in found.refused[0]
-    assert found.intervals == ((0, 16),)
-
-
-def test_a_line_that_was_cut_short_ends_its_journal(partition: Partition) -> None:
-    partition.predict("a1", 1)
-    journal = partition.root / "a1" / "rank-0.segments.jsonl"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join(lines[:3]) + lines[3][:-40])
-    assert [one.file.segment for one in read_segments(LocalStore(partition.root / "a1"))] == [0, 1, 2]
-
-
 def test_files_are_copied_where_the_disk_cannot_link(partition: Partition, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: Path, target: Path) -> None:
         raise OSError(18, "Invalid cross-device link")
@@ -284,36 +206,3 @@ def test_segments_of_two_models_are_never_mixed_and_quarantined_ones_wait_to_be_
     assert others == {"is of another model or schema": 1, "has other row hashes": 1, "has quarantined rows": 1}
     chosen, _ = choose_segments(found, snapshot="p", settings="s")
     assert [one.segment.file.spans for one in chosen] == [((0, 5),), ((12, 20),)]
-
-
-def test_the_digest_of_settings_covers_the_code_without_importing_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "resume_alone.py").write_text("raise RuntimeError('imported')")
-    package = tmp_path / "resume_package"
-    package.mkdir()
-    (package / "__init__.py").write_text("raise RuntimeError('imported')")
-    (package / "rows.py").write_text("x = 1")
-
-    def digest(**settings: Any) -> str:
-        modules = ["resume_alone", "resume_package.rows", "absent_module"]
-        return settings_digest({"precision": "32-true"} | settings, modules)
-
-    before = digest()
-    assert digest() == before
-    assert digest(precision="bf16-mixed") != before
-    (package / "rows.py").write_text("x = 2")
-    changed = digest()
-    assert changed != before
-    (tmp_path / "resume_alone.py").write_text("raise RuntimeError('changed')")
-    assert digest() not in (before, changed)
-    assert not {"resume_alone", "resume_package"} & set(sys.modules)
-
-
-def test_the_journal_holds_what_the_files_are(partition: Partition) -> None:
-    partition.predict("a1", 2)
-    lines = [json.loads(line) for line in (partition.root / "a1" / "rank-1.segments.jsonl").read_text().splitlines()]
-    marker = json.loads((partition.root / "a1" / "rank-1.json").read_text())
-    assert [line["file"] for line in lines] == marker["files"]
-    assert {line["settings"] for line in lines} == {"s"}

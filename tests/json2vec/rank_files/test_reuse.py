@@ -3,11 +3,8 @@ is what a full run gives."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,125 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rank_folders import INPUTS, SIZES, rows_table
+from incremental import ROWS, Runs, change_amounts
+from rank_folders import SIZES, rows_table
 
-import json2vec as j2v
 from json2vec.model.model import Model
-from json2vec.predict.job import PredictJob, job_settings_digest, plan_job
-from json2vec.predict.worker import run_job
+from json2vec.predict.job import job_settings_digest, plan_job
 from json2vec.rank_files import reuse as reuse_module
-from json2vec.rank_files.commit import commit_predictions
-from json2vec.rank_files.journal import read_adopted
-from json2vec.rank_files.manifest import Manifest, Marker, SealedFile, marker_name, read_manifest
-from json2vec.rank_files.resume import resume
+from json2vec.rank_files.manifest import marker_name
 from json2vec.rank_files.reuse import open_reuse
 from json2vec.reading.row_batch import SOURCE_TYPE
-from json2vec.reading.snapshot import snapshot_files
 from json2vec.storage.local import LocalStore, file_sha256
 from json2vec.verify.tolerance import far
-
-ROWS = sum(SIZES.values())
-
-
-@pytest.fixture(scope="session")
-def checkpoint(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(model.save(tmp_path_factory.mktemp("reuse") / "model.ckpt"))
-
-
-class Runs:
-    """Attempts at the shards of one folder, predicted as ranks do it: `run_job` in this process."""
-
-    def __init__(self, root: Path, inputs: Path, checkpoint: Path, seen: list[int]) -> None:
-        self.root, self.inputs, self.checkpoint, self.seen = root, inputs, checkpoint, seen
-
-    def job(self, name: str, *, reuse: str | None = None, ranks: int = 2, **options: Any) -> PredictJob:
-        snapshot = snapshot_files(LocalStore(self.inputs), options.pop("suffix", "parquet"))
-        checkpoint = options.pop("checkpoint", self.checkpoint)
-        return PredictJob(**{
-            "attempt": name, "checkpoint": str(checkpoint), "checkpoint_sha256": file_sha256(checkpoint),
-            "output": str(self.root / name), "snapshot": snapshot.to_json(), "intervals": [(0, snapshot.rows)],
-            "world_size": ranks, "reuse": None if reuse is None else str(self.root / reuse), **options,
-        })  # fmt: skip
-
-    def predict(self, name: str, *, adopt: list[str] | None = None, **options: Any) -> Manifest:
-        """One attempt, committed; ``self.seen`` then holds the rows of each of its forward passes."""
-        job = self.job(name, **options)
-        if adopt is not None:
-            (self.root / name).mkdir(parents=True)
-            earlier = [LocalStore(self.root / one) for one in adopt]
-            found = resume(LocalStore(self.root / name), earlier, rows=job.intervals[0][1],
-                           snapshot=plan_job(job).snapshot.digest, settings=job_settings_digest(job))  # fmt: skip
-            job = job.model_copy(update={"intervals": list(found.intervals)})
-        self.seen.clear()
-        for rank in range(job.world_size):
-            self.rank(job, rank)
-        return commit_predictions(
-            self.root / name, plan_job(job), settings=job.recorded(),
-            adopted=read_adopted(LocalStore(self.root / name)), max_rejected=job.max_rejected,
-        )  # fmt: skip
-
-    def rank(self, job: PredictJob, rank: int) -> Marker:
-        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(job.world_size)}
-        try:
-            return run_job(job)
-        finally:
-            del os.environ["RANK"], os.environ["WORLD_SIZE"]
-
-    def table(self, name: str) -> pa.Table:
-        files = read_manifest(LocalStore(self.root / name)).files
-        found = pa.concat_tables(pq.ParquetFile(self.root / name / file.path).read() for file in files)
-        keys = [(one["file"], one["row"], one["part"]) for one in found["source"].to_pylist()]
-        return found.take(sorted(range(len(keys)), key=keys.__getitem__))
-
-    def equals_full(self, name: str, full: str = "full", **options: Any) -> None:
-        """Assert that attempt ``name`` is complete, proven, and row by row what a full run of the same input gives."""
-        options.pop("reuse", None)
-        self.predict(full, **options)
-        found, expected = self.table(name), self.table(full)
-        assert found.schema.equals(expected.schema)
-        for name_ in found.schema.names:  # NaN equals NaN; of what was read, nothing else is close enough
-            columns = [pa.concat_arrays(table[name_].chunks) for table in (found, expected)]
-            assert not far(*columns, 1e-5 if name_ == "predictions" else 0.0).any(), name_
-        proven = {"files", "coverage", "inputs", "schema", "values", "replay"}
-        if "postprocessor" in options:
-            proven.remove("values")  # of its columns nobody knows which values are possible
-        report = j2v.verify_predictions(
-            self.root / name, model=self.checkpoint, sample=None, require=tuple(sorted(proven)),
-            trusted_modules=options.get("trusted_modules", ()),
-        )  # fmt: skip
-        assert report.passed, report.summary()
-
-    def edit(self, file: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
-        rows = change(pq.ParquetFile(self.inputs / file).read().to_pylist())
-        pq.write_table(pa.Table.from_pylist(rows, INPUTS), self.inputs / file, row_group_size=16)
-
-
-@pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Rows of each forward pass."""
-    rows: list[int] = []
-    forward = Model.forward
-
-    def counted(self: Model, batch: Any, decode: Any = ()) -> Any:
-        rows.append(batch.size)
-        return forward(self, batch, decode)
-
-    monkeypatch.setattr(Model, "forward", counted)
-    return rows
-
-
-@pytest.fixture
-def runs(tmp_path: Path, shards: Path, checkpoint: Path, seen: list[int]) -> Runs:
-    return Runs(tmp_path / "attempts", shards, checkpoint, seen)
-
-
-def change_amounts(*numbers: int) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
-    def change(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        for number in numbers:
-            rows[number]["amount"] = 1000.0 + number
-        return rows
-
-    return change
 
 
 def test_without_a_change_the_model_sees_no_row_and_the_attempt_is_whole(runs: Runs) -> None:
@@ -154,21 +43,6 @@ def test_without_a_change_the_model_sees_no_row_and_the_attempt_is_whole(runs: R
     marker = json.loads((runs.root / "a2" / marker_name(0)).read_text())
     assert marker["files"][0]["reused"] == {"attempt": "a1", "manifest_sha256": sha256, "rows": marker["rows"]}
     assert (first.reused_rows, "reused" in (runs.root / "a1" / "_manifest.json").read_text()) == (0, False)
-
-
-def test_only_changed_rows_meet_the_model_in_full_batches(runs: Runs) -> None:
-    runs.predict("a1")
-    runs.edit("a.parquet", change_amounts(0, 7, 39))
-    runs.edit("sub/c.parquet", change_amounts(*range(0, 75, 5)))
-    manifest = runs.predict("a2", reuse="a1", ranks=1)
-    assert runs.seen == [8, 8, 2], "18 changed rows of 136 that lie scattered, in batches of 8"
-    assert manifest.reused_rows == ROWS - 18
-    runs.equals_full("a2", ranks=1)
-    # A chain: what a2 took from a1 can be taken from a2.
-    runs.edit("a.parquet", change_amounts(1))
-    assert runs.predict("a3", reuse="a2").reused_rows == ROWS - 1
-    assert runs.seen == [1]
-    runs.equals_full("a3", "full2")
 
 
 @pytest.mark.parametrize(
@@ -242,9 +116,6 @@ def test_any_edits_give_what_a_full_run_gives(
     assert sum(seen) == sum(row not in before for row in after)
     assert manifest.reused_rows == len(after) - sum(seen)
     runs.equals_full("a2", ranks=ranks, segment_rows=segment)
-
-
-# -- when nothing may be reused ----------------------------------------------------------------------------------------
 
 
 def nothing_reused(runs: Runs, capsys: pytest.CaptureFixture[str], says: str, **options: Any) -> None:
@@ -406,128 +277,6 @@ def test_a_mess_of_rows_is_predicted_again_where_reading_costs_more(
     runs.equals_full("a2", ranks=1)
 
 
-# -- processors, quarantine, resume ------------------------------------------------------------------------------------
-
-PROCESSORS = """
-import json2vec as j2v
-
-seen = []
-
-def drop_and_double(row):
-    seen.append(row["id"])
-    if row["id"].endswith("9"):
-        return
-    for copy in range(3 if row["id"].endswith("4") else 1):
-        yield {**row, "amount": None if row["amount"] is None else row["amount"] + copy}
-
-drop_and_double = j2v.preprocess(yields=True)(drop_and_double)
-
-batches = []
-
-def label(context, predictions):
-    batches.append(len(context["metadata"]))
-    names = [row["id"] for row in context["metadata"]]
-    return {"answer": {"id": names, "label": predictions["record/label"]["content"]["value"],
-                       "score": predictions["record/score"]["content"],
-                       "amount": predictions["record/amount"]["content"]}}
-"""
-
-
-@pytest.fixture(scope="module")
-def processors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    folder = tmp_path_factory.mktemp("processors")
-    (folder / "reuse_processors.py").write_text(PROCESSORS)
-    sys.path.insert(0, str(folder))
-    yield importlib.import_module("reuse_processors")
-    sys.path.remove(str(folder))
-
-
-def test_a_preprocessor_that_drops_and_expands_sees_only_what_may_not_be_reused(runs: Runs, processors: Any) -> None:
-    name = processors.__name__
-    options: dict[str, Any] = {"preprocessor": f"{name}:drop_and_double", "trusted_modules": [name]}
-    first = runs.predict("a1", **options)
-    assert (first.rows > ROWS - first.rejected_rows, first.rejected_rows > 0) == (True, True)
-    runs.edit("sub/c.parquet", lambda rows: [*change_amounts(4, 5, 9)(rows), rows[14]])
-    processors.seen.clear()
-    manifest = runs.predict("a2", reuse="a1", ranks=1, batch_size=8, **options)
-    # Dropped rows left no hash behind; row 4 becomes three rows, row 5 one, row 9 none. The schema is taken from the
-    # first rows, which are looked at for that as in a full run.
-    assert sum(runs.seen) == 4
-    assert manifest.reused_rows == manifest.rows - 4
-    inferring = ROWS + 1
-    assert len(processors.seen) - inferring == 2 + manifest.rejected_rows
-    runs.equals_full("a2", ranks=1, **options)
-
-
-def test_a_postprocessor_is_given_only_the_new_rows(runs: Runs, processors: Any) -> None:
-    name = processors.__name__
-    options: dict[str, Any] = {
-        "postprocessor": f"{name}:label", "trusted_modules": [name], "reconstruct": ["amount"], "ranks": 1,
-    }  # fmt: skip
-    runs.predict("a1", **options)
-    runs.edit("a.parquet", change_amounts(2, 30))
-    processors.batches.clear()
-    manifest = runs.predict("a2", reuse="a1", **options)
-    assert processors.batches == [8, 2], "8 rows for the type of the column, then the changed ones"
-    assert manifest.reused_rows == ROWS - 2
-    names = runs.table("a2")
-    assert pa.concat_arrays(names["predictions"].chunks).field(0).field("id").equals(
-        pa.concat_arrays(names["inputs"].chunks).field("id")
-    )
-    runs.equals_full("a2", **options)
-
-
-def test_quarantined_rows_are_tried_again_and_stay_out(runs: Runs, tmp_path: Path) -> None:
-    inputs = tmp_path / "lines"
-    inputs.mkdir()
-
-    def write(*, changed: int | None = None, mended: bool = False) -> None:
-        rows = rows_table("n", 60).drop_columns(["merchant"]).to_pylist()
-        lines = []
-        for i, row in enumerate(rows):
-            row["amount"] = i + 0.5 if i == changed else float(i)
-            lines.append("{broken" if i in (5, 33) and not mended else json.dumps(row))
-        (inputs / "n.ndjson").write_text("\n".join(lines) + "\n")
-
-    write()
-    runs.inputs = inputs
-    options: dict[str, Any] = {"suffix": "ndjson", "on_bad_row": "quarantine", "max_rejected": 10, "ranks": 1}
-    first = runs.predict("a1", **options)
-    assert (first.rows, first.rejected_rows) == (58, 2)
-    write(changed=40)
-    manifest = runs.predict("a2", reuse="a1", **options)
-    assert (manifest.rows, manifest.rejected_rows) == (first.rows, first.rejected_rows)
-    assert manifest.reused_rows == first.rows - 1
-    runs.equals_full("a2", **options)
-    write(mended=True)
-    assert runs.predict("a3", reuse="a2", **options).reused_rows == first.rows - 1
-    runs.equals_full("a3", "full3", **options)
-
-
-def test_rows_that_the_encoder_refuses_leave_the_others_in_place(runs: Runs, tmp_path: Path) -> None:
-    """A row of a chunk is set aside after the chunk was looked up."""
-    strict = j2v.Model.from_schema(
-        j2v.Number("amount"), j2v.Array(j2v.Number("price"), name="items", max_length=3, overflow="error"),
-        j2v.Number("score", target=True), d_model=8, n_layers=1, n_heads=2, batch_size=8,
-    )  # fmt: skip
-    runs.checkpoint = Path(strict.save(tmp_path / "strict.ckpt"))
-    options: dict[str, Any] = {"on_bad_row": "quarantine", "max_rejected": 10, "ranks": 1}
-    first = runs.predict("a1", **options)
-    assert first.rejected_rows == 0
-
-    def spoil(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        for number in (3, 4, 11, 30):
-            rows[number]["items"] = [{"price": 2.0}] * (4 if number in (4, 30) else 3)
-        return rows
-
-    runs.edit("a.parquet", spoil)
-    manifest = runs.predict("a2", reuse="a1", **options)
-    assert (manifest.rejected_rows, manifest.reused_rows, manifest.rows) == (2, ROWS - 4, ROWS - 2)
-    runs.equals_full("a2", **options)
-    assert runs.predict("a3", reuse="a2", **options).reused_rows == ROWS - 2, "an attempt with rejected rows"
-    runs.equals_full("a3", "full3", **options)
-
-
 def test_resume_goes_before_reuse(runs: Runs) -> None:
     runs.predict("a1", segment_rows=16)
     runs.edit("sub/c.parquet", change_amounts(0, 60))
@@ -542,9 +291,3 @@ def test_resume_goes_before_reuse(runs: Runs) -> None:
     manifest = runs.predict("a4", reuse="a3", ranks=2)
     assert (runs.seen, manifest.reused_rows) == ([], ROWS)
     runs.equals_full("a4", "full4")
-
-
-def test_keys_that_say_nothing_are_not_written() -> None:
-    file = SealedFile(path="x", rows=1, bytes=1, sha256="", segment=0, spans=((0, 1),), attempt="a")
-    assert "reused" not in json.loads(file.dumps())
-    assert SealedFile.model_validate_json(file.dumps()) == file

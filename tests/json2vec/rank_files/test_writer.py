@@ -10,52 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lit
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from predicted import QUIET, frame, names, predict
 from torch.utils.data import DataLoader
 
 import json2vec as j2v
-from json2vec.errors import AlignmentError, IncompletePredictions, Json2VecError, ProcessorError
-from json2vec.rank_files.attempt_folder import new_attempt, reset_folder, shared_attempt
+from json2vec.errors import IncompletePredictions, Json2VecError, ProcessorError
 from json2vec.rank_files.journal import read_segments
 from json2vec.storage.local import LocalStore
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(file.name for file in folder.iterdir())
-
-
-def frame(rows: int) -> pl.DataFrame:
-    return pl.DataFrame(
-        {"request_id": [f"r{i}" for i in range(rows)], "amount": [1.5 * i for i in range(rows)],
-         "merchant": ["books" if i % 2 else "coffee" for i in range(rows)]},
-        schema={"request_id": pl.String, "amount": pl.Float64, "merchant": pl.String},
-    )  # fmt: skip
-
-
-QUIET: dict[str, Any] = {
-    "accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False,
-    "enable_checkpointing": False,
-}  # fmt: skip
-
-
-def predict(model: Any, rows: int, writer: Any, **options: Any) -> None:
-    datamodule = j2v.PolarsDataModule(model=model, predict=frame(rows), persistent_workers=False, pin_memory=False)
-    trainer = lit.Trainer(callbacks=[writer], **QUIET, **options)
-    trainer.predict(model=model, datamodule=datamodule, return_predictions=False)
-
-
-def compact_rows(context: Any, predictions: Any) -> Any:
-    label = predictions.get(j2v.Address("record", "label"), {}).get("content", {})
-    metadata = context[j2v.TensorKey.metadata]
-    assert {"input", "batch", "batch_indices", "batch_idx", "dataloader_idx"} < set(context)
-    return {j2v.Address("record", "warehouse_row"): {
-        "request_id": [item.get("request_id") for item in metadata],
-        "label": label.get("value"), "label_probability": label.get("probability")}}  # fmt: skip
 
 
 def test_the_batch_path_gives_the_numbers_of_the_interactive_one(model: Any, tmp_path: Path) -> None:
@@ -72,6 +38,15 @@ def test_the_batch_path_gives_the_numbers_of_the_interactive_one(model: Any, tmp
                         "preprocessor": None, "postprocessor": None, "inputs": True, "reconstruct": []}  # fmt: skip
 
 
+def compact_rows(context: Any, predictions: Any) -> Any:
+    label = predictions.get(j2v.Address("record", "label"), {}).get("content", {})
+    metadata = context[j2v.TensorKey.metadata]
+    assert {"input", "batch", "batch_indices", "batch_idx", "dataloader_idx"} < set(context)
+    return {j2v.Address("record", "warehouse_row"): {
+        "request_id": [item.get("request_id") for item in metadata],
+        "label": label.get("value"), "label_probability": label.get("probability")}}  # fmt: skip
+
+
 def test_the_documented_postprocessor(model: Any, tmp_path: Path) -> None:
     predict(model, 21, j2v.Writer(tmp_path / "out", postprocessor=compact_rows))
     found = j2v.read_predictions(tmp_path / "out").collect()
@@ -83,48 +58,6 @@ def test_the_documented_postprocessor(model: Any, tmp_path: Path) -> None:
     assert report.finding("values").passed is None
     report = j2v.verify_predictions(tmp_path / "out", inputs=frame(21), model=model)
     assert "test_writer:compact_rows" in report.finding("replay").found
-
-
-def test_a_columnar_postprocessor_and_a_declared_schema(model: Any, tmp_path: Path) -> None:
-    kind = pa.schema([("record/row", pa.struct([("double", pa.float32())]))])
-
-    @j2v.postprocess(columnar=True, schema=kind)
-    def double(context: Any, predictions: pa.StructArray) -> Any:
-        score = predictions.field("record/score").field("content")
-        doubled = pa.compute.multiply(score, pa.scalar(2, pa.float32()))
-        return {"record/row": pa.StructArray.from_arrays([doubled], ["double"])}
-
-    predict(model, 10, j2v.Writer(tmp_path / "out", postprocessor=double))
-    found = j2v.read_predictions(tmp_path / "out").collect()
-    stored = found["predictions"].struct.field("record/row").struct.field("double").to_list()
-    expected = [2 * score for score in model.predict(frame(10).to_dicts())["record/score"]["content"]]
-    assert stored == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("late", "message"),
-    [
-        ({"value": ["text"] * 8}, r"\['record/row'\]\['value'\] of frame:predict, row 8 .* int64.*'text'.*schema="),
-        ({"value": [1.5] * 8}, r"row 8 .*expected int64.*1\.5.*schema="),
-        ({"value": [{"a": 1}] * 8}, r"row 8 .*expected int64.*schema="),
-        ({"value": [1] * 8, "new": [1] * 8}, r"returned 'new' in \['record/row'\].*schema="),
-    ],
-)  # fmt: skip
-def test_a_value_that_does_not_fit_is_named(model: Any, tmp_path: Path, late: Any, message: str) -> None:
-    def post(context: Any, predictions: Any) -> Any:
-        return {"record/row": {"value": [1] * 8} if context["batch_idx"] == 0 else late}
-
-    with pytest.raises(ProcessorError, match=message):
-        predict(model, 24, j2v.Writer(tmp_path / "out", postprocessor=post))
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_a_column_of_the_wrong_length_is_named(model: Any, tmp_path: Path) -> None:
-    def post(context: Any, predictions: Any) -> Any:
-        return {"record/row": {"value": [1] * (8 if context["batch_idx"] < 2 else 7)}}
-
-    with pytest.raises(AlignmentError, match=r"record/row.*value.*8.*7"):
-        predict(model, 24, j2v.Writer(tmp_path / "out", postprocessor=post))
 
 
 def test_an_error_in_the_writers_thread_ends_the_prediction(model: Any, tmp_path: Path) -> None:
@@ -252,39 +185,6 @@ def test_options_are_checked(tmp_path: Path) -> None:
             j2v.Writer(tmp_path, **options)
     with pytest.raises(TypeError, match="list of column names"):
         j2v.Writer(tmp_path, inputs="id")
-
-
-def test_reset_keeps_what_others_own(tmp_path: Path) -> None:
-    for name in ("_manifest.json", "rank-0.parquet", "rank-1.0.parquet", "rank-1.1.parquet.tmp", "rank-1.json",
-                 "rank-2.json", "rejected-1.parquet", "rank-1.error.json", "notes.txt", "data.parquet"):  # fmt: skip
-        (tmp_path / name).write_text("{}")
-    reset_folder(LocalStore(tmp_path), rank=1, world_size=2)
-    assert names(tmp_path) == ["data.parquet", "notes.txt", "rank-0.parquet", "rank-2.json"]
-    reset_folder(LocalStore(tmp_path), rank=0, world_size=2)
-    assert names(tmp_path) == ["data.parquet", "notes.txt"]
-
-
-def test_ranks_of_one_torchrun_share_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert new_attempt() != new_attempt()
-    with pytest.raises(Json2VecError, match=r"Writer\(attempt="):
-        shared_attempt(LocalStore(tmp_path), 1, 2)
-    for name, value in {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500",
-                        "TORCHELASTIC_RESTART_COUNT": "0"}.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    script = (
-        "import sys; from json2vec.rank_files.attempt_folder import shared_attempt as f; "
-        "from json2vec.storage.local import LocalStore as S; one, rank = S(sys.argv[1]), int(sys.argv[2]); "
-        "print(f(one, rank, 2), f(one, rank, 2), f(S('other'), 0, 2))"
-    )
-    import subprocess
-    import sys
-
-    told = [subprocess.run([sys.executable, "-c", script, str(tmp_path), str(rank)], check=True, capture_output=True,
-                           text=True).stdout.split() for rank in range(2)]  # fmt: skip
-    assert told[0] == told[1]
-    assert len(set(told[0])) == 3  # another call or folder is another attempt
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert shared_attempt(LocalStore(tmp_path), 0, 2) not in told[0]
 
 
 def test_the_manifest_holds_the_snapshot(model: Any, tmp_path: Path) -> None:

@@ -14,15 +14,14 @@ import pyarrow.feather
 import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
+from snapped import snap
 
 from json2vec.errors import ReadError, SnapshotChanged
-from json2vec.reading import text
 from json2vec.reading.snapshot import (
     Snapshot,
     check_unchanged,
     list_shards,
     listing_digest,
-    snapshot_files,
     snapshot_frame,
 )
 from json2vec.storage.local import LocalStore
@@ -31,10 +30,6 @@ from json2vec.storage.local import LocalStore
 def write(path: Path, rows: list[dict[str, Any]], **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_struct_array(pa.array(rows)), path, **options)
-
-
-def snap(root: Path, suffix: str = "parquet", **options: Any) -> Snapshot:
-    return snapshot_files(LocalStore(root), suffix, **options)
 
 
 def test_files_are_sorted_counted_and_unified(tmp_path: Path) -> None:
@@ -156,60 +151,6 @@ def test_storage_types_are_unified_away(tmp_path: Path) -> None:
     field = snap(tmp_path).schema.field("c")
     assert field.nullable
     assert pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-
-
-def lines(path: Path, rows: list[Any]) -> None:
-    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n")
-
-
-def test_ndjson_keeps_what_comes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
-    lines(tmp_path / "a.ndjson", [{"a": 1, "d": "2013-01-20"}] * 150 + [{"a": 1.5, "late": [{"x": None}]}])
-    lines(tmp_path / "b.jsonl", [{"a": 2}] * 5)
-    lines(tmp_path / "c.ndjson", [{"late": [{"x": "s"}], "third": True}])
-    made = snap(tmp_path, "ndjson")
-    late = pa.list_(pa.struct([("x", pa.string())]))
-    assert dict(zip(made.schema.names, made.schema.types, strict=True)) == {
-        "a": pa.float64(), "d": pa.string(), "late": late, "third": pa.bool_()
-    }  # fmt: skip
-    assert made.files["rows"].to_pylist() == [151, 5, 1]
-
-
-def test_ndjson_blank_and_bad_lines(tmp_path: Path) -> None:
-    lines(tmp_path / "a.ndjson", ['{"a": 1}', "", "   ", "\t\r", '{"a": ', "[1]", '{"a": 2}{"a": 3}', '  {"a": 4}'])
-    made = snap(tmp_path, "ndjson")
-    assert made.rows == 5
-    assert made.schema.types == [pa.int64()]
-    (tmp_path / "b.ndjson").write_text('\ufeff{"a": 1}\n{"a": 2}')
-    assert snap(tmp_path, "ndjson").rows == 7
-
-
-def test_ndjson_clashes_name_the_row(tmp_path: Path) -> None:
-    lines(tmp_path / "a.ndjson", [{"a": 1}, "{", {"a": 1}, {"a": "text"}])
-    with pytest.raises(ReadError, match=r"a\.ndjson: row 3: column 'a' changed from number to string"):
-        snap(tmp_path, "ndjson")
-    assert snap(tmp_path, "ndjson", input_schema=pa.schema([("a", pa.int64())])).rows == 4
-    (tmp_path / "a.ndjson").write_text('[{"a": 1},\n {"a": 2}]\n')
-    with pytest.raises(ReadError, match="none of its first 2 lines is a JSON object"):
-        snap(tmp_path, "ndjson")
-
-
-def test_csv_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
-    rows = ["i,f,b,zip,long,d,n,e"]
-    rows += [f"{i},{i},true,12,1234567890123456789,2013-01-20,,1" for i in range(20)]
-    rows += ["20,0.5,FALSE,012,12345678901234567890,x,,1e5"]
-    (tmp_path / "a.csv").write_text("\n".join(rows) + "\n")
-    (tmp_path / "b.csv").write_text('f,i\n"1",7\n\n2,true\n')
-    made = snap(tmp_path, "csv")
-    assert made.files["rows"].to_pylist() == [21, 2]
-    assert dict(zip(made.schema.names, map(str, made.schema.types), strict=True)) == {
-        "i": "string", "f": "double", "b": "bool", "zip": "string", "long": "string", "d": "string", "n": "null",
-        "e": "double",
-    }  # fmt: skip
-    (tmp_path / "c.csv").write_text("a,a\n1,2\n")
-    with pytest.raises(ReadError, match=r"c\.csv: column names .* more than once"):
-        snap(tmp_path, "csv")
 
 
 def test_frames(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -28,12 +27,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     model.learn(pa.RecordBatch.from_pylist([{"amount": 1.0, "label": one} for one in ("yes", "no")]))
     return Path(model.save(tmp_path_factory.mktemp("model") / "model.ckpt"))
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 def test_unchanged_rows_take_their_stored_prediction(

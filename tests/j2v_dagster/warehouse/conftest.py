@@ -1,0 +1,5 @@
+"""Fixtures of this folder."""
+
+from duckdb_tables import warehouse
+
+__all__ = ["warehouse"]

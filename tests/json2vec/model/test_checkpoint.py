@@ -1,0 +1,71 @@
+"""Checkpoints: what is saved is loaded, nothing runs, and what is damaged or foreign says so."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from every_field import frame, make, numbers, trainable, trainer
+
+import json2vec as j2v
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    model = make()
+    path = model.save(tmp_path / "deep" / "m.ckpt")
+    loaded = j2v.Model.load(path)
+    assert loaded.fingerprint() == model.fingerprint()
+    rows = frame(4).to_dicts()
+    assert numbers(loaded.predict(rows)) == numbers(model.predict(rows))
+    with torch.no_grad():
+        next(loaded.parameters()).add_(1e-3)
+    assert loaded.fingerprint() != model.fingerprint()
+
+
+def test_lightning_checkpoints_load_too(tmp_path: Path) -> None:
+    model, data = trainable(), frame(32)
+    run = trainer(max_epochs=1)
+    run.fit(model, j2v.PolarsDataModule(model=model, train=data))
+    run.save_checkpoint(tmp_path / "lightning.ckpt")
+    assert j2v.Model.load(tmp_path / "lightning.ckpt").fingerprint() == model.fingerprint()
+
+
+class Attack:
+    """Pickles into a call."""
+
+    def __reduce__(self) -> tuple:
+        return (open, ("owned", "w"))
+
+
+def test_a_checkpoint_never_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"schema": Attack()}, tmp_path / "evil.ckpt")
+    (tmp_path / "plain.ckpt").write_bytes(pickle.dumps(Attack()))
+    for name in ("evil.ckpt", "plain.ckpt"):
+        with pytest.raises(j2v.CheckpointError, match=name):
+            j2v.Model.load(tmp_path / name)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_truncated_checkpoint_says_so(tmp_path: Path, share: float) -> None:
+    whole = make().save(tmp_path / "m.ckpt").read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(j2v.CheckpointError, match=r"cut\.ckpt"):
+        j2v.Model.load(tmp_path / "cut.ckpt")
+
+
+def test_foreign_checkpoints_and_untrusted_types(tmp_path: Path) -> None:
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "foreign.ckpt")
+    with pytest.raises(j2v.CheckpointError, match="expected the keys schema"):
+        j2v.Model.load(tmp_path / "foreign.ckpt")
+    with pytest.raises(j2v.CheckpointError, match="does not exist"):
+        j2v.Model.load(tmp_path / "none.ckpt")
+    path = make().save(tmp_path / "m.ckpt")
+    values = torch.load(path, weights_only=True)
+    values["field_types"]["geo"] = "os:system"
+    torch.save(values, path)
+    with pytest.raises(j2v.CheckpointError, match="neither registered nor trusted"):
+        j2v.Model.load(path)

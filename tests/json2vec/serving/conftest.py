@@ -1,0 +1,5 @@
+"""Fixtures of this folder."""
+
+from served import model
+
+__all__ = ["model"]
