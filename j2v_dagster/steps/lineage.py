@@ -17,20 +17,20 @@ def column_schema(schema: pa.Schema, descriptions: Mapping[str, str] | None = No
     """An Arrow schema as Dagster shows it; a struct's children follow it, named with their dotted path."""
     columns: list[dg.TableColumn] = []
 
-    def add(name: str, kind: pa.DataType, nullable: bool, depth: int) -> None:
+    def add(name: str, arrow_type: pa.DataType, nullable: bool, depth: int) -> None:
         import pyarrow as pa
 
-        nested = pa.types.is_struct(kind) and depth < 2
+        nested = pa.types.is_struct(arrow_type) and depth < 2
         columns.append(
             dg.TableColumn(
                 name=name,
-                type="struct" if nested else str(kind),
+                type="struct" if nested else str(arrow_type),
                 description=(descriptions or {}).get(name),
                 constraints=dg.TableColumnConstraints(nullable=nullable),
             )
         )
         if nested:
-            for child in kind:
+            for child in arrow_type:
                 add(step(name, child.name), child.type, child.nullable, depth + 1)
 
     for field in schema:
@@ -57,13 +57,13 @@ def columns_read(schema: Mapping[str, Any], inputs: Sequence[str]) -> list[str]:
     from json2vec.schema.schema import Schema
 
     try:
-        known = Schema.from_dict(dict(schema))
-        steps = [known.query(address).steps for address in known.inputs]
+        parsed = Schema.from_dict(dict(schema))
+        steps = [parsed.query(address).steps for address in parsed.inputs]
     except (SchemaError, ValueError):
         return list(inputs)
-    if any(not one for one in steps):
+    if any(not query_steps for query_steps in steps):
         return list(inputs)
-    first = {one[0] for one in steps if one}
+    first = {query_steps[0] for query_steps in steps if query_steps}
     return [name for name in inputs if name in first]
 
 

@@ -26,7 +26,7 @@ def load(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger) -
 def _load(
     pipeline: Pipeline, output: PartitionOutput, run_id: str, lock: PartitionLock, log: logging.Logger
 ) -> Result:
-    before = output.current_version()
+    version_before = output.current_version()
     sealed = seal(output.committed(run_id))
     require_verdict(sealed)
     manifest = sealed.manifest
@@ -47,7 +47,7 @@ def _load(
             "model": manifest.model,
         },
     )
-    output.publish(sealed.attempt, sealed.manifest_sha256, over=before)
+    output.publish(sealed.attempt, sealed.manifest_sha256, expected_version=version_before)
     log.info(f"{pipeline.options.table}: {loaded.replaced:,} rows replaced by {loaded.rows:,}")
     return Result(
         metadata={

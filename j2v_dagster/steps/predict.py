@@ -81,7 +81,7 @@ def _prepare(
     model = load_checkpoint(checkpoint)  # plain values and tensors; refuses a truncated or foreign file
     compared = pipeline.contract.compare(
         model, snapshot, pipeline.source.store(partition), pipeline.settings, log=log,
-        what=f"pipeline {pipeline.name!r}, partition {partition!r}",
+        subject=f"pipeline {pipeline.name!r}, partition {partition!r}",
     )  # fmt: skip
     earlier = output.resumable() if pipeline.options.resume else []
     stored = reusable(output, log=log) if pipeline.options.incremental else None
@@ -174,11 +174,11 @@ def check_free_space(
     Raises:
         json2vec.errors.StoreError: says how many bytes there are and how many are wanted.
     """
-    wanted = int(2 * share * sum(snapshot.files["size"].to_pylist())) + min_free_bytes
+    needed = int(2 * share * sum(snapshot.files["size"].to_pylist())) + min_free_bytes
     free = shutil.disk_usage(folder).free
-    if free < wanted:
+    if free < needed:
         raise StoreError(
-            f"{folder} has {free:,} bytes free; expected at least {wanted:,} (twice the input and min_free_bytes). "
+            f"{folder} has {free:,} bytes free; expected at least {needed:,} (twice the input and min_free_bytes). "
             "Remedy: make room with `j2v-dagster clean`, or write elsewhere"
         )
 
@@ -194,23 +194,23 @@ def resume_attempt(
     from json2vec.predict.job import job_settings_digest
     from json2vec.rank_files.resume import resume
 
-    found = resume(
+    resumed = resume(
         attempt.store,
-        [one.store for one in earlier],
+        [previous.store for previous in earlier],
         rows=snapshot.rows,
         snapshot=snapshot.digest,
         settings=job_settings_digest(job),
         quarantine=job.on_bad_row == "quarantine",
     )
-    for why in found.refused:
+    for why in resumed.refused:
         log.warning(why)
-    if found.adopted:
-        names = sorted({segment.attempt for segment in found.adopted})
+    if resumed.adopted:
+        names = sorted({segment.attempt for segment in resumed.adopted})
         log.info(
-            f"adopted {len(found.adopted)} sealed segments with {found.adopted_rows:,} of {snapshot.rows:,} rows from "
-            f"{', '.join(names)}; {snapshot.rows - found.adopted_rows:,} rows are left to predict"
+            f"adopted {len(resumed.adopted)} sealed segments with {resumed.adopted_rows:,} of {snapshot.rows:,} rows "
+            f"from {', '.join(names)}; {snapshot.rows - resumed.adopted_rows:,} rows are left to predict"
         )
-    return job.model_copy(update={"intervals": list(found.intervals)}), found
+    return job.model_copy(update={"intervals": list(resumed.intervals)}), resumed
 
 
 def commit_attempt(attempt: Attempt, job: PredictJob) -> Manifest:
@@ -238,6 +238,6 @@ def commit_attempt(attempt: Attempt, job: PredictJob) -> Manifest:
         errors = {rank: error for rank in exc.ranks if (error := error_of(attempt, rank))}
         if not errors:
             raise
-        said = "; ".join(f"rank {rank}: {error_words(error)}" for rank, error in errors.items())
+        causes = "; ".join(f"rank {rank}: {error_words(error)}" for rank, error in errors.items())
         names = tuple(name for error in errors.values() for name in error_names(error))
-        raise RanksFailed(f"{said}. {exc}", ranks=exc.ranks, errors=names) from exc
+        raise RanksFailed(f"{causes}. {exc}", ranks=exc.ranks, errors=names) from exc
