@@ -86,12 +86,17 @@ class Estimate:
     """What one partition, or several after each other, will take.
 
     Attributes:
-        partitions: how many. rows, shards, input_bytes: of their snapshots.
-        ranks: processes. rank_rows: the largest share of a rank in any partition.
-        seconds: from the attempt's beginning to the last rank's end; None without a past rate.
-        seconds_low, seconds_high: the same at the 90th and the 10th percentile of past rates.
-        output_bytes: of the rank files. Without a past it is the input's bytes, twice.
-        free_bytes: on the output's disk; None in an object store.
+        partitions: number of partitions.
+        rows: number of their input rows.
+        shards: number of their input files.
+        input_bytes: bytes of these files.
+        ranks: number of processes.
+        rank_rows: the largest share of a rank in any partition, in rows.
+        seconds: seconds from an attempt's beginning to its last rank's end, summed up; None without a past rate.
+        seconds_low: the same at the 90th percentile of past rates.
+        seconds_high: the same at the 10th percentile of past rates.
+        output_bytes: bytes of the rank files. Without a past attempt it is twice the input's bytes.
+        free_bytes: bytes that are free on the output's disk; None in an object store.
         basis: where the numbers come from, in words.
     """
 

@@ -202,8 +202,10 @@ class PartitionOutput:
         """Point ``_current.json`` to ``attempt``, atomically.
 
         Args:
-            over: the pointer's version before the load (None: there was no pointer): written over this one only. The
-                empty text writes over any.
+            attempt: the attempt that was loaded.
+            manifest_sha256: hex, of its manifest.
+            expected_version: the pointer's version before the load, None where there was no pointer; only that
+                version is replaced. The empty text replaces any.
 
         Raises:
             json2vec.errors.StoreError: the pointer has moved since.

@@ -39,8 +39,11 @@ class Inspected:
     """What the inputs look like.
 
     Attributes:
-        suffix: of the shards. folder: template of a partition's folder. partitions: options of the definition.
-        schema: of one shard. remarks: what could not be told, for people.
+        suffix: the file format of the shards.
+        folder: the template of a partition's folder.
+        partitions: the options of the partitions definition, by name.
+        schema: the Arrow schema of a single shard; None where none was read.
+        remarks: what could not be told, a sentence each, for people.
     """
 
     suffix: str = "parquet"
@@ -105,7 +108,8 @@ def propose_columns(schema: pa.Schema | None, targets: Mapping[str, str]) -> dic
     """Table columns: up to 20 flat columns of the shards, the targets' predictions, and where each row came from.
 
     Args:
-        schema: of the shards. targets: field type by address.
+        schema: the Arrow schema of the shards; None where it is not known.
+        targets: the field type of each target, by its schema address.
     """
     import pyarrow as pa
 

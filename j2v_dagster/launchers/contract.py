@@ -101,7 +101,7 @@ class LauncherContract:
 
     def running(self, pids: Iterable[int]) -> list[int]:
         """Those of the ranks' processes that still run. Override it where ranks run on other machines."""
-        alive = []
+        alive: list[int] = []
         for pid in pids:
             try:
                 if psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):

@@ -25,8 +25,14 @@ def predict_many(
 ) -> Iterator[tuple[str, Result | Exception]]:
     """Predict several partitions with one start of the ranks.
 
+    Args:
+        pipeline: the pipeline that the partitions belong to.
+        partitions: the partitions' keys; the ranks predict them in this order.
+        run_id: the Dagster run that asks for it.
+        log: gets the ranks' lines and their progress.
+
     Yields:
-        each partition, in order, with its result or with the error that befell it alone.
+        Each partition, in order, with its result or with the error that befell it alone.
     """
     from json2vec.predict.job import PredictJobs
 
@@ -74,7 +80,7 @@ def predict_many(
 
 
 def _log_estimate(pipeline: Pipeline, partitions: Sequence[str], log: logging.Logger) -> None:
-    """The run's first line: all partitions together, those left out that have no snapshot."""
+    """Log the run's first line: what all partitions together will take. One without a snapshot is left out."""
     snapshots, asset = [], pipeline.key("input_shards").to_user_string()
     for partition in partitions:
         with suppress(Json2VecError):  # said when the partition's turn comes

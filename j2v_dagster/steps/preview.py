@@ -21,11 +21,13 @@ _MAX_TEXT = 80
 
 
 class Shown:
-    """Watches batches pass.
+    """Watches the batches of a load pass: keeps the first rows and counts the predicted labels.
 
     Args:
-        columns: of the table; labels are the texts and truth values among those that come from ``predictions``.
-        rows: how many rows to keep.
+        columns: the path in the rank files of each table column, by the column's name. Labels are the texts and the
+            truth values among those that come from ``predictions``.
+        schema: the table's Arrow schema.
+        rows: number of rows to keep.
     """
 
     def __init__(self, columns: Mapping[str, ColumnPath], schema: pa.Schema, rows: int) -> None:
@@ -38,7 +40,7 @@ class Shown:
         }
 
     def watch(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The same batches."""
+        """Yield the same batches, each once it has been looked at."""
         for batch in batches:
             if len(self._sample) < self._limit:
                 self._sample += batch.slice(0, self._limit - len(self._sample)).to_pylist()
@@ -50,7 +52,10 @@ class Shown:
             yield batch
 
     def metadata(self) -> dict[str, Any]:
-        """``sample_rows``, and ``distribution COLUMN`` of each column of labels, the most frequent first."""
+        """The metadata for the UI: ``sample_rows``, and ``distribution COLUMN`` of each column of labels.
+
+        A distribution begins with the most frequent label.
+        """
         metadata: dict[str, Any] = {}
         if self._sample:
             records = [{name: _short(value) for name, value in row.items()} for row in self._sample]

@@ -1,4 +1,4 @@
-"""Attempts at partitions: preflight, launch, watch, commit. Knows no Dagster but a logger."""
+"""One start of the ranks, watched to its end: their lines, their progress, and why they failed. Imports no Dagster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _LINES_PER_MESSAGE = 50
 class RanksFailed(Json2VecError):
     """Ranks that did not end well; the message names them, their errors and their logs.
 
-    ``errors`` are the names of the exceptions that they left, and of their causes; empty where ranks were killed.
+    Attributes:
+        ranks: the ranks at fault.
+        errors: the names of the exceptions that they left, and of their causes; empty where ranks were killed.
     """
 
     def __init__(self, message: str, *, ranks: tuple[int, ...] = (), errors: tuple[str, ...] = ()) -> None:
@@ -37,9 +39,10 @@ class Launch:
     """One start of the ranks: the attempts they work on, one after the other, and where the job and the logs lie.
 
     Attributes:
-        folder: on this machine.
-        attempts: one a partition.
-        store: where the logs of several partitions are kept; None where those of one go to its attempt.
+        folder: the folder on this machine that holds the job and the logs.
+        attempts: the attempts in the order of the work, one a partition.
+        store: the folder in which the logs of several partitions are kept; None where the logs of a single partition
+            go to its attempt.
     """
 
     folder: Path
@@ -64,7 +67,7 @@ class Launch:
         return self.attempts[-1].has(f"rank-{rank}.json")
 
     def tidy(self) -> None:
-        """Once the ranks have ended: see `Attempt.tidy`."""
+        """Copy the logs and clear the scratch folders, once the ranks have ended; see `Attempt.tidy`."""
         for attempt in self.attempts:
             attempt.tidy()
         if self.store is not None:
@@ -73,11 +76,19 @@ class Launch:
 
 @dataclass
 class _RankState:
-    """What is known of one rank while it runs."""
+    """What is known of one rank while it runs.
+
+    Attributes:
+        rows: rows that it has predicted.
+        of: rows that it has to predict; None before its first line of progress.
+        done: attempts that it has finished.
+        rows_per_s: rows a second, by its own count.
+        moved: when it last made progress, in seconds of the monotonic clock.
+    """
 
     rows: int = 0
     of: int | None = None
-    done: int = 0  # jobs
+    done: int = 0
     rows_per_s: float = 0.0
     moved: float = field(default_factory=time.monotonic)
 
@@ -92,14 +103,18 @@ def run_ranks(
     report_every_s: float = 5.0,
     on_done: Callable[[Attempt], None] | None = None,
 ) -> None:
-    """Start the ranks of ``launch``'s job and wait until all have ended well. Whatever else happens, an interrupt as
-    well, none of them is left running.
+    """Start the ranks of a job and wait until all have ended well. Whatever else happens, an interrupt as well, none of
+    them is left running.
 
     Args:
+        launcher: what starts and ends the ranks.
+        launch: the job, the attempts that the ranks work on, and the folder of the logs.
+        ranks: number of processes.
         rank_timeout_s: seconds without progress (rows, or any other line) after which a rank counts as hung.
-        log: gets the ranks' lines and, every ``report_every_s`` seconds, their progress.
+        log: gets the ranks' lines and their progress.
+        report_every_s: seconds between two lines of progress.
         on_done: called with each attempt, in order, that no rank works on any more, well or not, while they work on the
-            next. The ranks' last lines may come too late for it: what was not named is the caller's to look after.
+            next. The ranks' last lines may come too late for it: the caller looks after attempts that were not named.
 
     Raises:
         RanksFailed: a rank failed, was killed or hung; names it, its exit code or signal, its error and its log.
@@ -147,7 +162,13 @@ def run_ranks(
 
 
 def failure(launch: Launch, status: Status, ranks: int) -> RanksFailed:
-    """The error of a job that did not succeed, from its exit codes, error files and logs."""
+    """The error of a job that did not succeed, from its exit codes, error files and logs.
+
+    Args:
+        launch: the start of the ranks.
+        status: the launcher's last word on the job.
+        ranks: number of processes.
+    """
     errors = {rank: error for rank in range(ranks) for attempt in launch.attempts if (error := error_of(attempt, rank))}
     # torchrun ends the others with SIGTERM once one rank failed: they are not to blame.
     victims = {rank for rank, error in errors.items() if error.get("error") in ("SystemExit", "KeyboardInterrupt")}
@@ -171,8 +192,12 @@ def failure(launch: Launch, status: Status, ranks: int) -> RanksFailed:
     )
 
 
-def error_names(error: Mapping[str, Any]) -> list[str]:
-    """Names of an error of a rank and of the exceptions in its traceback."""
+def error_names(error: Mapping[str, object]) -> list[str]:
+    """The names of an error that a rank left and of the exceptions in its traceback.
+
+    Args:
+        error: the content of the rank's error file; see `error_of`.
+    """
     lines = re.findall(r"^([A-Za-z_][\w.]*)(?::|$)", str(error.get("traceback", "")), re.MULTILINE)
     return [str(error.get("error")), *(line.rpartition(".")[2] for line in lines if line != "Traceback")]
 
@@ -227,7 +252,7 @@ def _progress(watched: Mapping[int, _RankState]) -> str:
 
 
 def error_of(attempt: Attempt, rank: int) -> dict[str, Any] | None:
-    """What a rank said of its own failure, where it could."""
+    """The content of the file in which a rank says why it failed; None where it left none."""
     from json2vec.predict.job import error_name
 
     try:
@@ -237,7 +262,8 @@ def error_of(attempt: Attempt, rank: int) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def error_words(error: Mapping[str, Any]) -> str:
+def error_words(error: Mapping[str, object]) -> str:
+    """The error's name and message, as messages quote them."""
     return f"{error.get('error')}: {error.get('message')}"
 
 

@@ -55,7 +55,7 @@ MOST_HELD = 64 * 2**20
 
 
 def rows(*ids: str) -> list[pa.RecordBatch]:
-    """Rows of `SCHEMA`, row_id batch an id."""
+    """Rows of `SCHEMA`, one batch an id."""
     values = [{"id": row_id, "score": 0.5, "day": {"value": "late", "p": 0.25}} for row_id in ids]
     return [pa.RecordBatch.from_pylist([value], schema=SCHEMA) for value in values]
 
