@@ -35,7 +35,7 @@ import pyarrow as pa  # noqa: E402
 import json2vec as j2v  # noqa: E402
 from j2v_dagster.demo import shards  # noqa: E402
 from j2v_dagster.demo.baselines import score  # noqa: E402
-from j2v_dagster.demo.model import Settings, train_model  # noqa: E402
+from j2v_dagster.demo.model import TrainingSettings, train_model  # noqa: E402
 from j2v_dagster.demo.report import probabilities  # noqa: E402
 from j2v_dagster.demo.run import PREDICT, TRAIN  # noqa: E402
 from json2vec.model.memory import keep_freed_memory  # noqa: E402
@@ -104,7 +104,7 @@ class Flights:
         self.scored = shards.read_days(self.root, judged)
 
     def fit(self, padding: Any, seed: int) -> Any:
-        return train_model(Settings(padding=padding, seed=seed, threads=1), self.root, self.days)
+        return train_model(TrainingSettings(padding=padding, seed=seed, threads=1), self.root, self.days)
 
     def score(self, model: Any) -> dict[str, float]:
         columns = model.infer(self.encode(model)).columns()

@@ -87,7 +87,7 @@ def may_pass(error: BaseException) -> bool:
     answer, somebody else held a lock; not a broken contract, a refused checkpoint or a bad row."""
     if isinstance(error, RanksFailed):  # what ranks raised is known by name only; those that were killed left none
         names = set(error.errors)
-        refused = names & {one.__name__ for one in PERMANENT} or "AlignmentError" in names
+        refused = names & {error_type.__name__ for error_type in PERMANENT} or "AlignmentError" in names
         unreadable = "ReadError" in names and not names & {"StoreError", "OSError", "TimeoutError", "ConnectionError"}
         return not refused and not unreadable
     if isinstance(error, ReadError):

@@ -90,7 +90,11 @@ class _Run:
     ) -> None:
         self.pipeline, self.context, self.specs, self.blocking = pipeline, context, specs, blocking
         self.log: logging.Logger = context.log
-        self.left = [one for one in context.partition_keys if not (context.retry_number and self._loaded(one))]
+        self.remaining = [
+            partition
+            for partition in context.partition_keys
+            if not (context.retry_number and self._loaded(partition))
+        ]
         self.failed: dict[str, str] = {}
         self._passing = False  # whether trying again may mend any of them
 
@@ -104,16 +108,16 @@ class _Run:
         run_id, pipeline = self.context.run.run_id, self.pipeline
         selected = self.context.selected_asset_keys
         if pipeline.key("input_shards") in selected:
-            for partition in list(self.left):
-                self._try("input_shards", partition, lambda one: freeze(pipeline, one, self.log))
+            for partition in list(self.remaining):
+                self._try("input_shards", partition, lambda key: freeze(pipeline, key, self.log))
         if pipeline.key("prediction_rank_files") in selected:
-            for partition, outcome in predict_many(pipeline, list(self.left), run_id, self.log):
+            for partition, outcome in predict_many(pipeline, list(self.remaining), run_id, self.log):
                 self._settle("prediction_rank_files", partition, outcome)
-            for partition in list(self.left):
+            for partition in list(self.remaining):
                 self._verify(partition)
         if pipeline.key("predictions") in selected:
-            for partition in list(self.left):
-                self._try("predictions", partition, lambda one: load(pipeline, one, run_id, self.log))
+            for partition in list(self.remaining):
+                self._try("predictions", partition, lambda key: load(pipeline, key, run_id, self.log))
 
     def _try(self, role: Role, partition: str, work: Any) -> None:
         try:
@@ -138,19 +142,19 @@ class _Run:
         except Exception as exc:
             self._fail(partition, f"checks: {type(exc).__name__}: {exc}", exc)
             return
-        for one in results:
-            assert one.asset_key is not None
-            assert one.check_name is not None
+        for result in results:
+            assert result.asset_key is not None
+            assert result.check_name is not None
             evaluation = dg.AssetCheckEvaluation(
-                asset_key=one.asset_key, check_name=one.check_name, passed=one.passed, severity=one.severity,
-                metadata=one.metadata, description=one.description, partition=partition,
-                blocking=self.blocking[one.check_name],
+                asset_key=result.asset_key, check_name=result.check_name, passed=result.passed,
+                severity=result.severity, metadata=result.metadata, description=result.description,
+                partition=partition, blocking=self.blocking[result.check_name],
             )  # fmt: skip
             # Not `report_runless_asset_event`: storage takes one evaluation a partition without a run, ever. This one
             # belongs to the run. `log_event` stores evaluations too; only its annotation leaves them out.
             self.context.log_event(evaluation)  # pyright: ignore[reportArgumentType]
-        bad = [f"{one.check_name}: {one.description}" for one in results
-               if not one.passed and self.blocking[str(one.check_name)]]  # fmt: skip
+        bad = [f"{result.check_name}: {result.description}" for result in results
+               if not result.passed and self.blocking[str(result.check_name)]]  # fmt: skip
         if bad:
             self._fail(partition, f"blocking checks failed: {'; '.join(bad)}")
 
@@ -175,7 +179,7 @@ class _Run:
     def _fail(self, partition: str, why: str, error: Exception | None = None) -> None:
         self.failed[partition] = why
         self._passing |= error is not None and may_pass(error)
-        self.left.remove(partition)
+        self.remaining.remove(partition)
         self.log.error(f"partition {partition}: {why}")
 
     def raise_if_failed(self, retries: int) -> None:
@@ -185,9 +189,9 @@ class _Run:
             return
         named = [f"{partition}: {why}" for partition, why in list(self.failed.items())[:MAX_NAMED]]
         more = f"\nand {len(self.failed) - MAX_NAMED} more, see the run's log" if len(self.failed) > MAX_NAMED else ""
-        total = len(self.failed) + len(self.left)
+        total = len(self.failed) + len(self.remaining)
         error = PartitionsFailed(
-            f"{len(self.failed)} of {total} partitions failed; the other {len(self.left)} are done, and the table "
+            f"{len(self.failed)} of {total} partitions failed; the other {len(self.remaining)} are done, and the table "
             "keeps the failed ones' old rows. Remedy: mend the causes and materialize the failed partitions again.\n"
             + "\n".join(named)
             + more

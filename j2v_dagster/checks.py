@@ -78,13 +78,17 @@ def check_results(
     """
     for check, names in FINDINGS_OF_CHECK.items():
         findings = [report.finding(name) for name in names if name in require or _has(report, name)]
-        failed = [one for one in findings if one.passed is False or (one.passed is None and one.name in require)]
+        failed = [
+            finding
+            for finding in findings
+            if finding.passed is False or (finding.passed is None and finding.name in require)
+        ]
         described = failed or findings
         yield dg.AssetCheckResult(
             passed=not failed,
             asset_key=asset,
             check_name=check,
-            description="\n".join(_sentence(one) for one in described) or f"not required: {', '.join(names)}",
+            description="\n".join(_sentence(finding) for finding in described) or f"not required: {', '.join(names)}",
             metadata=_metadata(findings, report),
         )
 
@@ -115,14 +119,19 @@ def rejected_result(attempt: Store, *, asset: dg.AssetKey) -> dg.AssetCheckResul
 
     try:
         manifest = read_manifest(attempt)
-        found = summarize_rejected(attempt, manifest.rejected)
+        rejected = summarize_rejected(attempt, manifest.rejected)
     except (Json2VecError, OSError, pa.ArrowException) as exc:
         return result(False, f"rejected rows cannot be counted: {exc}")
-    text = f"{found.quarantined} of {manifest.input_rows} input rows quarantined, {found.dropped} dropped."
-    if found.examples:
-        text += f" First: {'; '.join(found.examples)}. Remedy: mend these rows and materialize the partition again."
-    counts = {"input_rows": manifest.input_rows, "quarantined_rows": found.quarantined, "dropped_rows": found.dropped}
-    return result(not found.quarantined, text, {**counts, "path": dg.MetadataValue.path(attempt.uri())})
+    text = f"{rejected.quarantined} of {manifest.input_rows} input rows quarantined, {rejected.dropped} dropped."
+    if rejected.examples:
+        text += f" First: {'; '.join(rejected.examples)}. Remedy: mend these rows and materialize the partition again."
+    metadata: dict[str, Any] = {
+        "input_rows": manifest.input_rows,
+        "quarantined_rows": rejected.quarantined,
+        "dropped_rows": rejected.dropped,
+        "path": dg.MetadataValue.path(attempt.uri()),
+    }
+    return result(not rejected.quarantined, text, metadata)
 
 
 def drift_result(
@@ -140,7 +149,7 @@ def drift_result(
 
 
 def _has(report: Report, name: str) -> bool:
-    return any(one.name == name for one in report.findings)
+    return any(finding.name == name for finding in report.findings)
 
 
 def _sentence(finding: Finding) -> str:

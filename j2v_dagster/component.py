@@ -31,7 +31,7 @@ class Json2VecPredictions(_Attributes, dg.Component, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The pipeline's definitions; relative paths are relative to the component's folder."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values = {attribute.name: getattr(self, attribute.name) for attribute in fields(self)}
         home = Path(context.path)
         resolved = resolve_options(values, home=home if home.is_dir() else home.parent, where=str(context.path))
         return pipeline_definitions(PipelineOptions.of(resolved))

@@ -71,21 +71,21 @@ def pipeline_options(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     if not isinstance(pipelines, list) or set(content) != {"pipelines"}:
         raise DefinitionsFileError(f"{where}: expected one key, pipelines, with a list of pipelines below it")
     home = Path(os.environ.get(HOME_VARIABLE) or where.parent).absolute()
-    found: dict[str, dict[str, Any]] = {}
+    options_by_name: dict[str, dict[str, Any]] = {}
     outputs: dict[tuple[Any, Any], str] = {}
     for number, options in enumerate(pipelines):
         place = f"{where}, pipeline {number + 1}"
         if not isinstance(options, dict) or not isinstance(options.get("name"), str):
             raise DefinitionsFileError(f"{place}: expected a mapping with a name")
-        if options["name"] in found:
+        if options["name"] in options_by_name:
             raise DefinitionsFileError(f"{place}: the name {options['name']!r} is taken already")
         resolved = resolve_options(options, home=home, where=place)
         taken = outputs.setdefault((resolved.get("output"), resolved.get("folder")), options["name"])
         if taken != options["name"]:
             # Each would take the other's attempts for its own.
             raise DefinitionsFileError(f"{place}: {taken!r} has the same output and folder. Remedy: give each its own")
-        found[options["name"]] = resolved
-    return found
+        options_by_name[options["name"]] = resolved
+    return options_by_name
 
 
 def resolve_options(options: Mapping[str, Any], *, home: Path, where: str) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def resolve_options(options: Mapping[str, Any], *, home: Path, where: str) -> di
     Raises:
         DefinitionsFileError: an unknown key or an unset variable without a default; names ``where``.
     """
-    if said := unknown_options(options):
-        raise DefinitionsFileError(f"{where}: {said}")
+    if refusal := unknown_options(options):
+        raise DefinitionsFileError(f"{where}: {refusal}")
     resolved: dict[str, Any] = _fill(dict(options), where)
     for key in (option.name for option in known_options() if option.unit == "path"):
         if isinstance(resolved.get(key), str):
@@ -111,14 +111,14 @@ def resolve_options(options: Mapping[str, Any], *, home: Path, where: str) -> di
 
 def _fill(value: Any, where: str) -> Any:
     if isinstance(value, dict):
-        return {key: _fill(one, where) for key, one in value.items()}
+        return {key: _fill(item, where) for key, item in value.items()}
     if isinstance(value, list):
-        return [_fill(one, where) for one in value]
+        return [_fill(item, where) for item in value]
     if not isinstance(value, str):
         return value
 
-    def variable(found: re.Match[str]) -> str:
-        name, default = found.groups()
+    def variable(match: re.Match[str]) -> str:
+        name, default = match.groups()
         content = os.environ.get(name) or default
         if content is None:
             raise DefinitionsFileError(f"{where}: environment variable {name} is not set and has no default")

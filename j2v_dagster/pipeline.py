@@ -13,7 +13,8 @@ import dagster as dg
 from j2v_dagster.assets import Behaviour, build_assets, build_checks
 from j2v_dagster.automation import conditions, freshness_policy, retry_policy
 from j2v_dagster.launchers.build import build_launcher
-from j2v_dagster.options import OptionError, PipelineOptions, options
+from j2v_dagster.options import OptionError, PipelineOptions
+from j2v_dagster.options import options as known_options
 from j2v_dagster.sensors import SensorOptions, build_shard_sensor
 from j2v_dagster.shards.partitions import build_partitions, check_folder
 from j2v_dagster.shards.scanning import ScanOptions
@@ -33,17 +34,17 @@ def _with_arguments_of(model: Callable[P, object]) -> Callable[[Callable[..., R]
     """Give a function the keyword arguments of ``model``: for type checkers, for `help` and for notebooks."""
 
     def decorate(function: Callable[..., R]) -> Callable[P, R]:
-        known = [
+        parameters = [
             inspect.Parameter(
-                one.name, inspect.Parameter.KEYWORD_ONLY, annotation=one.type,
-                default=inspect.Parameter.empty if one.required else one.default,
+                option.name, inspect.Parameter.KEYWORD_ONLY, annotation=option.type,
+                default=inspect.Parameter.empty if option.required else option.default,
             )
-            for one in options()
+            for option in known_options()
         ]  # fmt: skip
         signature = inspect.signature(function)
-        function.__signature__ = signature.replace(parameters=known)  # type: ignore[attr-defined]
-        told = "\n".join(f"        {one.name}: {one.description}" for one in options())
-        function.__doc__ = (function.__doc__ or "").replace("        See `PipelineOptions`.", told)
+        function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        descriptions = "\n".join(f"        {option.name}: {option.description}" for option in known_options())
+        function.__doc__ = (function.__doc__ or "").replace("        See `PipelineOptions`.", descriptions)
         return function
 
     return decorate
@@ -62,66 +63,66 @@ def build_prediction_pipeline(**values: Any) -> dg.Definitions:
     return pipeline_definitions(PipelineOptions.of(values))
 
 
-def pipeline_definitions(given: PipelineOptions) -> dg.Definitions:
+def pipeline_definitions(options: PipelineOptions) -> dg.Definitions:
     """What `build_prediction_pipeline` builds, of options that are checked already.
 
     Raises:
         ValueError: options that do not go together, or name something that is not there.
     """
     try:
-        return _build(given)
+        return _build(options)
     except ValueError as exc:
-        if f"pipeline {given.name!r}" in str(exc):
+        if f"pipeline {options.name!r}" in str(exc):
             raise
-        raise OptionError(f"pipeline {given.name!r}: {exc}") from exc
+        raise OptionError(f"pipeline {options.name!r}: {exc}") from exc
 
 
-def _build(given: PipelineOptions) -> dg.Definitions:
-    partitions_def = build_partitions(given.partitions, name=given.name)
-    check_folder(given.folder, partitions_def, name=given.name)
-    freshness = freshness_policy(given.freshness_fail_s, given.freshness_warn_s)
+def _build(options: PipelineOptions) -> dg.Definitions:
+    partitions_def = build_partitions(options.partitions, name=options.name)
+    check_folder(options.folder, partitions_def, name=options.name)
+    freshness = freshness_policy(options.freshness_fail_s, options.freshness_warn_s)
     pipeline = Pipeline(
-        options=given,
+        options=options,
         source=ShardSource(
-            inputs=given.inputs, suffix=given.suffix, folder=given.folder,
-            storage_options=dict(given.storage_options or {}) or None,
+            inputs=options.inputs, suffix=options.suffix, folder=options.folder,
+            storage_options=dict(options.storage_options or {}) or None,
         ),
         partitions_def=partitions_def,
-        checkpoint=absolute(given.checkpoint),
-        output=absolute(given.output),
-        scratch=None if given.scratch is None else absolute(given.scratch),
-        warehouse=build_warehouse(given.warehouse),
-        columns=parse_columns(given.columns, partition_column=given.partition_column),
-        launcher=build_launcher(given.launcher),
-        translator=load_translator(given.translator),
-        contract=ContractOptions.of(given.contract, given.contract_sample, given.contract_limits),
+        checkpoint=absolute(options.checkpoint),
+        output=absolute(options.output),
+        scratch=None if options.scratch is None else absolute(options.scratch),
+        warehouse=build_warehouse(options.warehouse),
+        columns=parse_columns(options.columns, partition_column=options.partition_column),
+        launcher=build_launcher(options.launcher),
+        translator=load_translator(options.translator),
+        contract=ContractOptions.of(options.contract, options.contract_sample, options.contract_limits),
     )  # fmt: skip
-    pool = "gpu" if given.pool is None and given.accelerator != "cpu" else given.pool
-    follow = conditions(given.automation, checkpoint=pipeline.key("model_checkpoint"))
+    pool = "gpu" if options.pool is None and options.accelerator != "cpu" else options.pool
+    follow = conditions(options.automation, checkpoint=pipeline.key("model_checkpoint"))
     behaviour = Behaviour(
-        single_run=given.backfill == "single_run",
-        retries=given.retries,
-        retry_policy=retry_policy(given.retries, given.retry_delay_s),
+        single_run=options.backfill == "single_run",
+        retries=options.retries,
+        retry_policy=retry_policy(options.retries, options.retry_delay_s),
         predict={"automation_condition": follow.get("prediction_rank_files")},
         load={"automation_condition": follow.get("predictions"), "freshness_policy": freshness},
         pool=pool or None,
     )
     assets = build_assets(pipeline, behaviour)
     job = dg.define_asset_job(
-        f"{given.name}_predict",
+        f"{options.name}_predict",
         selection=dg.AssetSelection.assets(*assets),
-        description=f"One partition of {given.name}, from its shards to the table {given.table}.",
+        description=f"One partition of {options.name}, from its shards to the table {options.table}.",
     )
     bounds = ScanOptions(
-        given.sensor_min_age_s, given.sensor_marker, given.sensor_max_keys, given.sensor_max_partitions
+        options.sensor_min_age_s, options.sensor_marker, options.sensor_max_keys, options.sensor_max_partitions
     )
     sensor = build_shard_sensor(
-        name=given.name,
+        name=options.name,
         source=pipeline.source,
         partitions_def=partitions_def,
         job=job,
-        selection=[pipeline.key("input_shards")] if given.sensor_target == "input_shards" else None,
-        options=SensorOptions(bounds, given.sensor_interval_s, given.sensor_recent, given.sensor_status),
+        selection=[pipeline.key("input_shards")] if options.sensor_target == "input_shards" else None,
+        options=SensorOptions(bounds, options.sensor_interval_s, options.sensor_recent, options.sensor_status),
         shows=pipeline.shows,
     )
     return dg.Definitions(assets=assets, asset_checks=[build_checks(pipeline)], jobs=[job], sensors=[sensor])

@@ -90,20 +90,20 @@ def pipeline_yaml(options: Mapping[str, Any], *, indent: int = 0, examples: tupl
         indent: spaces before every line.
         examples: comment lines for the end of ``columns``.
     """
-    known = {one.name: one for one in known_options()}
+    options_by_name = {option.name: option for option in known_options()}
     lines: list[str] = []
     for name, value in options.items():
-        lines += _comment("#", known[name])
+        lines += _comment("#", options_by_name[name])
         if name == "columns":
             lines += ["columns:", *(f"  {_flow(column)}: {_flow(path)}" for column, path in value.items())]
             lines += [f"  {example}" for example in examples]
         else:
             lines.append(f"{name}: {_flow(value)}")
     lines += ["", "# Everything else, with its default:"]
-    for one in known.values():
-        if one.name not in options and not one.required:
-            default = list(one.default) if isinstance(one.default, tuple) else one.default
-            lines += [*_comment("##", one), f"# {one.name}: {_flow(default)}"]
+    for option in options_by_name.values():
+        if option.name not in options and not option.required:
+            default = list(option.default) if isinstance(option.default, tuple) else option.default
+            lines += [*_comment("##", option), f"# {option.name}: {_flow(default)}"]
     pad = " " * indent
     return "".join(f"{pad}{line}".rstrip() + "\n" for line in lines)
 

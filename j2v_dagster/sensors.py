@@ -15,7 +15,7 @@ import dagster as dg
 
 from j2v_dagster.compat import RUN_KEY_TAG, SENSOR_NAME_TAG
 from j2v_dagster.shards.partitions import partition_folder, partition_of
-from j2v_dagster.shards.scanning import Cursor, Found, ScanOptions, scan
+from j2v_dagster.shards.scanning import Cursor, ScanOptions, TickOutcome, scan
 from j2v_dagster.shards.source import Folder, ShardSource
 from json2vec.errors import StoreError
 
@@ -77,7 +77,7 @@ def build_shard_sensor(
             return was_requested(context, run_key(key, folder)) or shows(key) == folder.digest
 
         try:
-            found = scan(
+            outcome = scan(
                 source,
                 source.root,
                 cursor,
@@ -88,7 +88,7 @@ def build_shard_sensor(
             )
         except StoreError as exc:
             return dg.SensorResult(skip_reason=str(exc), cursor=context.cursor)
-        context.log.info(told(found, cursor))
+        context.log.info(tick_summary(outcome, cursor))
         requests = [
             dg.RunRequest(
                 partition_key=key,
@@ -96,16 +96,16 @@ def build_shard_sensor(
                 asset_selection=selection,
                 tags={"json2vec/listing": folder.digest[:16]},
             )
-            for key, folder in found.requests
+            for key, folder in outcome.requests
         ]
         if not requests:
             return dg.SensorResult(
-                cursor=cursor.dumps(), skip_reason=f"nothing new below {source.inputs}; {told(found, cursor)}"
+                cursor=cursor.dumps(), skip_reason=f"nothing new below {source.inputs}; {tick_summary(outcome, cursor)}"
             )
         result: dict[str, Any] = {"cursor": cursor.dumps(), "run_requests": requests}
         if existing is not None:
             assert isinstance(partitions_def, dg.DynamicPartitionsDefinition)
-            added = [key for key, _ in found.requests if key not in existing]
+            added = [key for key, _ in outcome.requests if key not in existing]
             result["dynamic_partitions_requests"] = [partitions_def.build_add_request(added)] if added else []
         return dg.SensorResult(**result)
 
@@ -166,12 +166,13 @@ def newest(partitions_def: dg.PartitionsDefinition, count: int) -> list[str]:
     return list(partitions_def.get_partition_keys_in_time_window(dg.TimeWindow(first.start, last.end)))
 
 
-def told(found: Found, cursor: Cursor) -> str:
+def tick_summary(outcome: TickOutcome, cursor: Cursor) -> str:
     """One line on what a tick did."""
-    parts = [f"{found.keys:,} files listed"]
-    parts.append("all folders looked at" if found.round_done else f"goes on behind {cursor.after!r}")
-    for text, names in (("too young", found.young), ("without a partition", found.keyless)):
+    parts = [f"{outcome.keys:,} files listed"]
+    parts.append("all folders looked at" if outcome.round_done else f"goes on behind {cursor.after!r}")
+    for text, names in (("too young", outcome.young), ("without a partition", outcome.keyless)):
         if names:
-            some = list(dict.fromkeys(names))
-            parts.append(f"{len(some)} folders {text}: {', '.join(some[:5])}{', ...' if len(some) > 5 else ''}")
+            folders = list(dict.fromkeys(names))
+            listed = f"{', '.join(folders[:5])}{', ...' if len(folders) > 5 else ''}"
+            parts.append(f"{len(folders)} folders {text}: {listed}")
     return "; ".join(parts)

@@ -67,9 +67,9 @@ def load_translator(translator: PredictionTranslator | str | None) -> Prediction
         return translator or PredictionTranslator()
     module, _, name = translator.partition(":")
     try:
-        made = getattr(import_module(module), name)()
+        instance = getattr(import_module(module), name)()
     except (ImportError, AttributeError, TypeError, ValueError) as exc:
         raise ValueError(f"translator {translator!r}: {exc}; expected module:Class") from exc
-    if not isinstance(made, PredictionTranslator):
-        raise ValueError(f"translator {translator!r} is a {type(made).__name__}; expected a PredictionTranslator")
-    return made
+    if not isinstance(instance, PredictionTranslator):
+        raise ValueError(f"translator {translator!r} is a {type(instance).__name__}; expected a PredictionTranslator")
+    return instance

@@ -55,13 +55,14 @@ class CleanReport:
 
     @property
     def bytes(self) -> int:
-        return sum(one.bytes for one in self.removed)
+        return sum(removal.bytes for removal in self.removed)
 
     def summary(self) -> str:
         """A line for each attempt and each partition that was left alone, and a total."""
         verb = "would remove" if self.dry_run else "removed"
         lines = [
-            f"{verb} {one.path} ({one.state}, {one.age_days:.1f} days, {one.bytes:,} bytes)" for one in self.removed
+            f"{verb} {removal.path} ({removal.state}, {removal.age_days:.1f} days, {removal.bytes:,} bytes)"
+            for removal in self.removed
         ]
         lines += [f"left alone: {text}" for text in self.skipped]
         return "\n".join([*lines, f"{verb} {len(self.removed)} attempts, {self.bytes:,} bytes"])
@@ -107,15 +108,15 @@ def clean(
                 partition_lock(output.store, us, wait_s=0.0),
                 partition_lock(output.store, us, "load", wait_s=0.0),
             ):
-                found = list(_removable(output, older_than_days, pending_days))
-                doomed = [] if dry_run else [_set_aside(output, attempt) for _, attempt in found]
+                removals = list(_removable(output, older_than_days, pending_days))
+                doomed = [] if dry_run else [_set_aside(output, attempt) for _, attempt in removals]
                 doomed += [] if dry_run else _leftovers(output)
         except (PartitionBusy, OSError, ValueError) as exc:
             skipped.append(f"{output.root}: {exc}")
             continue
         for name in dict.fromkeys(doomed):
             output.store.remove_tree(name)
-        removed += [removal for removal, _ in found]
+        removed += [removal for removal, _ in removals]
     removed += _old_launches(store, older_than_days, dry_run=dry_run)
     return CleanReport(tuple(removed), tuple(skipped), dry_run)
 
@@ -151,12 +152,12 @@ def _removable(
 
 def _waiting(output: PartitionOutput, current: str | None) -> dict[str, str]:
     """Attempts that the next run, check or load may need, and why."""
-    found = {attempt.name: "complete, not checked" if attempt.committed else "failed, resumable"
+    states = {attempt.name: "complete, not checked" if attempt.committed else "failed, resumable"
              for attempt in output.resumable()}  # fmt: skip
     committed = [attempt for attempt in output.attempts() if attempt.committed]
     if committed and committed[-1].name != current and _verdict(committed[-1]) is not False:
-        found[committed[-1].name] = "complete, not loaded"
-    return found
+        states[committed[-1].name] = "complete, not loaded"
+    return states
 
 
 def _state(attempt: Attempt) -> str:

@@ -52,14 +52,14 @@ class Conditions:
             checkpoint_sha256: hex, of the model's file; None where it is not known.
             world_size: number of ranks.
         """
-        known = dict(settings)
-        shared = {one.name: known[one.name] for one in fields(cls) if one.name in known}
+        values = dict(settings)
+        shared = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         return cls(checkpoint_sha256=checkpoint_sha256, world_size=world_size, **shared)
 
     @classmethod
     def of_job(cls, job: Mapping[str, Any]) -> Conditions:
         """The conditions in a job's JSON, of this version or another."""
-        return cls(**{one.name: job[one.name] for one in fields(cls)})
+        return cls(**{field.name: job[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,17 @@ class Estimate:
     """What one partition, or several after each other, will take.
 
     Attributes:
-        partitions: how many. rows, shards, input_bytes: of their snapshots.
-        ranks: processes. rank_rows: the largest share of a rank in any partition.
-        seconds: from the attempt's beginning to the last rank's end; None without a past rate.
-        seconds_low, seconds_high: the same at the 90th and the 10th percentile of past rates.
-        output_bytes: of the rank files. Without a past it is the input's bytes, twice.
-        free_bytes: on the output's disk; None in an object store.
+        partitions: number of partitions.
+        rows: number of their input rows.
+        shards: number of their input files.
+        input_bytes: bytes of these files.
+        ranks: number of processes.
+        rank_rows: the largest share of a rank in any partition, in rows.
+        seconds: seconds from an attempt's beginning to its last rank's end, summed up; None without a past rate.
+        seconds_low: the same at the 90th percentile of past rates.
+        seconds_high: the same at the 10th percentile of past rates.
+        output_bytes: bytes of the rank files. Without a past attempt it is twice the input's bytes.
+        free_bytes: bytes that are free on the output's disk; None in an object store.
         basis: where the numbers come from, in words.
     """
 
@@ -150,26 +155,27 @@ def estimate(
         storage_options: of the output's store.
     """
     store = open_store(output, dict(storage_options or {}))
-    known = list(past_attempts(store, folder))
-    chosen, alike = _choose(known, conditions)
-    rows, bytes_in = [one.rows for one in snapshots], sum(sum(one.files["size"].to_pylist()) for one in snapshots)
-    shares = [math.ceil(one / conditions.world_size) for one in rows]
+    past = list(past_attempts(store, folder))
+    chosen, alike = _choose(past, conditions)
+    rows = [snapshot.rows for snapshot in snapshots]
+    bytes_in = sum(sum(snapshot.files["size"].to_pylist()) for snapshot in snapshots)
+    shares = [math.ceil(partition_rows / conditions.world_size) for partition_rows in rows]
     seconds: list[float | None] = [None, None, None]
     output_bytes, basis = 2 * bytes_in, "no past rate: first run"
     if chosen:
         weights = [_DECAY**age for age in range(len(chosen))]
-        rates = [one.rank_rows_per_s for one in chosen]
-        startup = _quantile([one.startup_s for one in chosen], weights, 0.5)
+        rates = [attempt.rank_rows_per_s for attempt in chosen]
+        startup = _quantile([attempt.startup_s for attempt in chosen], weights, 0.5)
         for number, share in enumerate((0.5, 0.9, 0.1)):
             rate = _quantile(rates, weights, share)
             seconds[number] = startup * (1 if one_start else len(shares)) + sum(shares) / rate
-        output_bytes = round(sum(rows) * _quantile([one.bytes_per_row for one in chosen], weights, 0.5))
+        output_bytes = round(sum(rows) * _quantile([attempt.bytes_per_row for attempt in chosen], weights, 0.5))
         count = _count(len(chosen), "past attempt")
         basis = f"from {count} {alike}, {_quantile(rates, weights, 0.5):,.0f} rows/s a rank"
     return Estimate(
         partitions=len(snapshots),
         rows=sum(rows),
-        shards=sum(one.files.num_rows for one in snapshots),
+        shards=sum(snapshot.files.num_rows for snapshot in snapshots),
         input_bytes=bytes_in,
         ranks=conditions.world_size,
         rank_rows=max(shares, default=0),
@@ -226,13 +232,13 @@ def _read(store: Store, name: str, path: str) -> Past | None:
         world = conditions.world_size
         # A few of many ranks, evenly spread: shares differ by one row at most.
         markers = []
-        for rank in sorted({round(one * (world - 1) / (MARKERS - 1)) for one in range(MARKERS)}):
+        for rank in sorted({round(step * (world - 1) / (MARKERS - 1)) for step in range(MARKERS)}):
             where = f"{path}/rank-{rank}.json"
             markers.append(parse_document(Marker, store.read(where), store.uri(where)))
     except (FileNotFoundError, IncompletePredictions, KeyError, TypeError, ValueError):
         return None  # it is running, or failed, or is of another version: it tells no rate
-    rows = sum(one.input_rows for one in markers)
-    worked = sum((one.finished - one.started).total_seconds() for one in markers)
+    rows = sum(marker.input_rows for marker in markers)
+    worked = sum((marker.finished - marker.started).total_seconds() for marker in markers)
     if not rows or worked <= 0 or began is None:
         return None
     stamp = datetime.strptime(f"{began[1]}{began[2] or '0'}", "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
@@ -240,27 +246,31 @@ def _read(store: Store, name: str, path: str) -> Past | None:
         name=name,
         conditions=conditions,
         rank_rows_per_s=rows / worked,
-        startup_s=max(min((one.started - stamp).total_seconds() for one in markers), 0.0),
-        bytes_per_row=sum(file.bytes for one in markers for file in one.files) / rows,
+        startup_s=max(min((marker.started - stamp).total_seconds() for marker in markers), 0.0),
+        bytes_per_row=sum(file.bytes for marker in markers for file in marker.files) / rows,
     )
 
 
-def _choose(known: Sequence[Past], wanted: Conditions) -> tuple[list[Past], str]:
+def _choose(past: Sequence[Past], expected: Conditions) -> tuple[list[Past], str]:
     """The past attempts most like the ones to come, and how alike they are."""
 
     def like(*names: str) -> list[Past]:
-        return [one for one in known if all(getattr(one.conditions, n) == getattr(wanted, n) for n in names)]
+        return [
+            attempt
+            for attempt in past
+            if all(getattr(attempt.conditions, name) == getattr(expected, name) for name in names)
+        ]
 
     speed = ("accelerator", "precision", "batch_size", "threads")
     for names, words in (
         (("checkpoint_sha256", *speed, "world_size"), "of this model with these settings"),
         (("checkpoint_sha256", *speed), "of this model with another number of ranks"),
         (("checkpoint_sha256", "accelerator"), "of this model with other settings"),
-        (("accelerator",), f"of other models on {wanted.accelerator}"),
+        (("accelerator",), f"of other models on {expected.accelerator}"),
     ):
-        if found := like(*names):
-            return found, words
-    return list(known), "of other models on other devices"
+        if chosen := like(*names):
+            return chosen, words
+    return list(past), "of other models on other devices"
 
 
 def _quantile(values: Sequence[float], weights: Sequence[float], share: float) -> float:

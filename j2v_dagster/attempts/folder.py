@@ -177,12 +177,12 @@ class PartitionOutput:
         What was checked is either loaded, and predicting it again is meant, or was refused, and nothing of it, nor of
         what it adopted, may come back. What was committed and not checked is left of a run that was ended in between.
         """
-        found: list[Attempt] = []
+        resumable: list[Attempt] = []
         for attempt in reversed(self.attempts()):
             if attempt.committed and attempt.has(VERIFIED):
                 break
-            found.append(attempt)
-        return found
+            resumable.append(attempt)
+        return resumable
 
     def current(self) -> dict[str, Any] | None:
         """The content of ``_current.json``, or None."""
@@ -198,12 +198,14 @@ class PartitionOutput:
         except FileNotFoundError:
             return None
 
-    def publish(self, attempt: Attempt, manifest_sha256: str, *, over: str | None = "") -> None:
+    def publish(self, attempt: Attempt, manifest_sha256: str, *, expected_version: str | None = "") -> None:
         """Point ``_current.json`` to ``attempt``, atomically.
 
         Args:
-            over: the pointer's version before the load (None: there was no pointer): written over this one only. The
-                empty text writes over any.
+            attempt: the attempt that was loaded.
+            manifest_sha256: hex, of its manifest.
+            expected_version: the pointer's version before the load, None where there was no pointer; only that
+                version is replaced. The empty text replaces any.
 
         Raises:
             json2vec.errors.StoreError: the pointer has moved since.
@@ -211,7 +213,7 @@ class PartitionOutput:
         content = {"format": 1, "attempt": attempt.name, "manifest_sha256": manifest_sha256}
         data = json.dumps(content, sort_keys=True).encode()
         try:
-            self.store.write(CURRENT, data, if_absent=over is None, if_version=over or None)
+            self.store.write(CURRENT, data, if_absent=expected_version is None, if_version=expected_version or None)
         except FileExistsError as exc:
             raise StoreError(
                 f"{self.store.uri(CURRENT)} was moved by another run while attempt {attempt.name} was being loaded, so "

@@ -37,9 +37,9 @@ class SealedAttempt:
         """The rank files' rows in manifest order, up to ``rows`` at a time; page checksums are compared."""
         import pyarrow.parquet as pq
 
-        for one in self.manifest.files:
+        for rank_file in self.manifest.files:
             with (
-                self.attempt.store.open(one.path) as handle,
+                self.attempt.store.open(rank_file.path) as handle,
                 pq.ParquetFile(handle, page_checksum_verification=True) as file,
             ):
                 yield from file.iter_batches(batch_size=rows, columns=columns)
@@ -59,15 +59,15 @@ def seal(attempt: Attempt) -> SealedAttempt:
         try:
             size = store.stat(file.path).size
             if size != file.bytes:
-                found = f"it has {size} bytes"
+                reason = f"it has {size} bytes"
             elif (digest := stored_sha256(store, file.path)) != file.sha256:
-                found = f"its SHA-256 is {digest}"
+                reason = f"its SHA-256 is {digest}"
             else:
                 continue
         except FileNotFoundError:
-            found = "it is missing"
+            reason = "it is missing"
         raise IncompletePredictions(
-            f"rank {file.rank}: {store.uri(file.path)}: {found}; expected {file.bytes} bytes with SHA-256 "
+            f"rank {file.rank}: {store.uri(file.path)}: {reason}; expected {file.bytes} bytes with SHA-256 "
             f"{file.sha256}, as the manifest says. Remedy: materialize prediction_rank_files of this partition again",
             ranks=[file.rank],
         )

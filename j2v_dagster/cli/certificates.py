@@ -142,13 +142,13 @@ def check_certificate(
         row_proof = certificates.Proof.read(proof)
         problems = certificates.check_proof(certified, row_proof, _read_row(row_json) if row_json else None)
         named = {key: row_proof.source.get(key) for key in ("file", "row", "part")}
-        what = f"row {named['row']} of {named['file']}"
+        subject = f"row {named['row']} of {named['file']}"
     else:
         problems = certificates.check_certificate(certified, current_attempt(str(path)), row=name)
         named = _plain(name)
-        what = f"{certified.rows} rows" + (f", {name} among them" if name else "")
+        subject = f"{certified.rows} rows" + (f", {name} among them" if name else "")
     text = (
-        f"ok  {what}: root {certified.root}, model {certified.model[:16]}..., snapshot {certified.snapshot[:16]}..."
+        f"ok  {subject}: root {certified.root}, model {certified.model[:16]}..., snapshot {certified.snapshot[:16]}..."
     )
     document = {
         "holds": not problems,

@@ -69,8 +69,8 @@ def catch_errors(command: Callable[..., int], failed: Mapping[str, Any] | None =
         except KNOWN as exc:
             message = str(exc) or type(exc).__name__
             if options.get("as_json"):
-                known = {key: options.get(key, value) for key, value in (failed or {}).items()}
-                click.echo(_dumps({**known, "error": message}))
+                defaults = {key: options.get(key, value) for key, value in (failed or {}).items()}
+                click.echo(_dumps({**defaults, "error": message}))
             else:
                 click.echo(f"error: {message}", err=True)
             return FINDING

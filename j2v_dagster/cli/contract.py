@@ -82,12 +82,12 @@ def contract(
         load(model), snapshot, store, preprocessor=_preprocessor(preprocessor, trust), trusted_modules=trust,
         sample_rows=SAMPLE_ROWS if sample is None else sample,
     )  # fmt: skip
-    known = outcome.profile is not None
-    kept = known and not outcome.broken
-    text = f"{'kept' if kept else 'BROKEN' if known else 'UNKNOWN'}  {outcome.summary()}"
+    is_known = outcome.profile is not None
+    kept = is_known and not outcome.broken
+    text = f"{'kept' if kept else 'BROKEN' if is_known else 'UNKNOWN'}  {outcome.summary()}"
     document = {
         "kept": kept,
-        "known": known,
+        "known": is_known,
         "summary": outcome.summary(),
         "breaches": [breach.row() for breach in outcome.breaches],
     }
@@ -139,13 +139,13 @@ def profile(
     schema, vocabularies = described(values, trusted_modules=trust, where=checkpoint)
     store = open_store(inputs)
     snapshot = snapshot_files(store, suffix, match=match)
-    made = profile_rows(
+    row_profile = profile_rows(
         schema, vocabularies, snapshot, store, rows=PROFILE_ROWS if sample is None else sample,
         preprocessor=_preprocessor(preprocessor, trust),
     )  # fmt: skip
-    target = save(output or checkpoint, values | {"profile": made.to_plain()})
-    document = {"checkpoint": str(target), "rows": made.rows, "leaves": len(made.leaves)}
-    return Answer(f"{target}: profile of {made.rows:,} rows, {len(made.leaves)} leaves", document)
+    target = save(output or checkpoint, values | {"profile": row_profile.to_plain()})
+    document = {"checkpoint": str(target), "rows": row_profile.rows, "leaves": len(row_profile.leaves)}
+    return Answer(f"{target}: profile of {row_profile.rows:,} rows, {len(row_profile.leaves)} leaves", document)
 
 
 def _preprocessor(name: str | None, trusted: tuple[str, ...]) -> Preprocessor | None:

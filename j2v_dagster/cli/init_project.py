@@ -35,12 +35,15 @@ class InitError(Json2VecError):
 
 
 @dataclass(frozen=True)
-class Found:
+class Inspected:
     """What the inputs look like.
 
     Attributes:
-        suffix: of the shards. folder: template of a partition's folder. partitions: options of the definition.
-        schema: of one shard. remarks: what could not be told, for people.
+        suffix: the file format of the shards.
+        folder: the template of a partition's folder.
+        partitions: the options of the partitions definition, by name.
+        schema: the Arrow schema of a single shard; None where none was read.
+        remarks: what could not be told, a sentence each, for people.
     """
 
     suffix: str = "parquet"
@@ -50,7 +53,7 @@ class Found:
     remarks: tuple[str, ...] = ()
 
 
-def look(inputs: str, *, suffix: str | None = None, storage_options: Mapping[str, Any] | None = None) -> Found:
+def look(inputs: str, *, suffix: str | None = None, storage_options: Mapping[str, Any] | None = None) -> Inspected:
     """Guess suffix, folder template, partitions and schema from a listing of ``inputs``.
 
     Raises:
@@ -59,22 +62,22 @@ def look(inputs: str, *, suffix: str | None = None, storage_options: Mapping[str
     from json2vec.reading.snapshot import snapshot_files
 
     store = open_store(inputs, dict(storage_options or {}))
-    paths = [one.path for one in islice(store.list(), LOOK)]
+    paths = [entry.path for entry in islice(store.list(), LOOK)]
     paths = [path for path in paths if not any(part[0] in "._" for part in path.split("/"))]
-    counted = Counter(str(kind) for path in paths for kind in Suffix if ends_with(path, kind))
+    counted = Counter(str(candidate) for path in paths for candidate in Suffix if ends_with(path, candidate))
     if suffix is None and not counted:
-        return Found(remarks=(f"no shard was found below {inputs}: check inputs, suffix and folder",))
-    kind = Suffix(suffix or counted.most_common(1)[0][0])
-    shards = [path for path in paths if ends_with(path, kind)]
+        return Inspected(remarks=(f"no shard was found below {inputs}: check inputs, suffix and folder",))
+    shard_suffix = Suffix(suffix or counted.most_common(1)[0][0])
+    shards = [path for path in paths if ends_with(path, shard_suffix)]
     if not shards:
-        return Found(suffix=str(kind), remarks=(f"no {kind} file was found below {inputs}",))
-    schema = snapshot_files(store, kind, paths=[shards[0]]).schema
+        return Inspected(suffix=str(shard_suffix), remarks=(f"no {shard_suffix} file was found below {inputs}",))
+    schema = snapshot_files(store, shard_suffix, paths=[shards[0]]).schema
     folders = sorted({path.rpartition("/")[0] for path in shards if "/" in path})
     if not folders:
         remark = f"the shards lie directly in {inputs}: a partition is a folder, so move them into one each"
-        return Found(suffix=str(kind), schema=schema, remarks=(remark,))
+        return Inspected(suffix=str(shard_suffix), schema=schema, remarks=(remark,))
     template, keys = _template(folders)
-    return Found(str(kind), template, _partitions(keys), schema)
+    return Inspected(str(shard_suffix), template, _partitions(keys), schema)
 
 
 def _template(folders: Sequence[str]) -> tuple[str, list[str]]:
@@ -82,9 +85,9 @@ def _template(folders: Sequence[str]) -> tuple[str, list[str]]:
     parts = [folder.split("/") for folder in folders]
     # What all share above the last level belongs to the template; where they differ earlier, that level is the key.
     depth = 0
-    while depth < min(map(len, parts)) - 1 and len({one[depth] for one in parts}) == 1:
+    while depth < min(map(len, parts)) - 1 and len({levels[depth] for levels in parts}) == 1:
         depth += 1
-    names = sorted({one[depth] for one in parts})
+    names = sorted({levels[depth] for levels in parts})
     before = {name.partition("=")[0] for name in names if "=" in name}
     prefix = f"{before.pop()}=" if len(before) == 1 and all("=" in name for name in names) else ""
     return "/".join([*parts[0][:depth], f"{prefix}{{partition}}"]), [name[len(prefix) :] for name in names]
@@ -105,7 +108,8 @@ def propose_columns(schema: pa.Schema | None, targets: Mapping[str, str]) -> dic
     """Table columns: up to 20 flat columns of the shards, the targets' predictions, and where each row came from.
 
     Args:
-        schema: of the shards. targets: field type by address.
+        schema: the Arrow schema of the shards; None where it is not known.
+        targets: the field type of each target, by its schema address.
     """
     import pyarrow as pa
 
@@ -114,18 +118,22 @@ def propose_columns(schema: pa.Schema | None, targets: Mapping[str, str]) -> dic
     columns: dict[str, str] = {}
 
     def add(name: str, path: str) -> None:
-        taken = {one.casefold() for one in columns}
+        taken = {column.casefold() for column in columns}
         while name.casefold() in taken:
             name = f"predicted_{name}"
         columns[name] = path
 
-    flat = [one.name for one in schema or () if not (pa.types.is_nested(one.type) or pa.types.is_null(one.type))]
+    flat = [
+        column.name
+        for column in schema or ()
+        if not (pa.types.is_nested(column.type) or pa.types.is_null(column.type))
+    ]
     for name in flat[:_COLUMNS]:
         add(name, step("inputs", name))
-    for address, kind in targets.items():
+    for address, field_type in targets.items():
         leaf = address.rpartition("/")[2]
         content = f"{step('predictions', address)}.content"
-        parts = _table_parts(kind)
+        parts = _table_parts(field_type)
         if not parts:
             add(leaf, content)
         for index, part in enumerate(parts):
@@ -135,12 +143,12 @@ def propose_columns(schema: pa.Schema | None, targets: Mapping[str, str]) -> dic
     return columns
 
 
-def _table_parts(kind: str) -> tuple[str, ...]:
+def _table_parts(field_type: str) -> tuple[str, ...]:
     """The entries of a target's content that make columns. Imports torch, as reading the checkpoint did."""
     import json2vec.fields  # noqa: F401 - registers the field types
     from json2vec.fields.registry import FIELD_TYPES
 
-    return FIELD_TYPES[kind].table_parts if kind in FIELD_TYPES else ()
+    return FIELD_TYPES[field_type].table_parts if field_type in FIELD_TYPES else ()
 
 
 def read_targets(checkpoint: str | os.PathLike[str]) -> dict[str, str]:
@@ -170,7 +178,7 @@ def init_project(
     inputs: str | None = None,
     suffix: str | None = None,
     checkpoint: str | None = None,
-) -> tuple[list[Path], Found]:
+) -> tuple[list[Path], Inspected]:
     """Write a project.
 
     Args:
@@ -191,23 +199,23 @@ def init_project(
         raise InitError(
             f"pipeline name {name!r}: expected letters, digits and underscores, beginning with no digit. Remedy: --name"
         )
-    found = Found(suffix=suffix or "parquet") if inputs is None else look(inputs, suffix=suffix)
+    inspected = Inspected(suffix=suffix or "parquet") if inputs is None else look(inputs, suffix=suffix)
     targets = read_targets(checkpoint) if checkpoint is not None else {}
-    files = _files(root, name=name, found=found, inputs=inputs, checkpoint=checkpoint, targets=targets)
+    files = _files(root, name=name, inspected=inspected, inputs=inputs, checkpoint=checkpoint, targets=targets)
     taken = [path for path in files if (root / path).exists()]
     if taken:
         raise InitError(f"{root} holds {', '.join(taken)} already; nothing was written. Remedy: choose another folder")
     root.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
         (root / path).write_text(text, encoding="utf-8")
-    return [root / path for path in files], found
+    return [root / path for path in files], inspected
 
 
 def _files(
     root: Path,
     *,
     name: str,
-    found: Found,
+    inspected: Inspected,
     inputs: str | None,
     checkpoint: str | None,
     targets: Mapping[str, str],
@@ -215,25 +223,29 @@ def _files(
     from j2v_dagster.scaffold import EXAMPLES, pipeline_yaml
     from json2vec.storage.opening import relative
 
-    columns = propose_columns(found.schema, targets)
+    columns = propose_columns(inspected.schema, targets)
     options: dict[str, Any] = {
         "name": name,
         "inputs": "data/shards" if inputs is None else relative(inputs, root),
-        "suffix": found.suffix,
-        "folder": found.folder,
-        "partitions": dict(found.partitions),
+        "suffix": inspected.suffix,
+        "folder": inspected.folder,
+        "partitions": dict(inspected.partitions),
         "checkpoint": "model.ckpt" if checkpoint is None else relative(checkpoint, root),
         "output": f"data/predictions/{name}",
         "warehouse": "data/warehouse.duckdb",
         "table": name,
         "columns": columns,
     }
-    if "partition" in {one.casefold() for one in columns}:
+    if "partition" in {column.casefold() for column in columns}:
         options["partition_column"] = "partition_key"
-    known = {"inputs": found.schema is not None, "predictions": bool(targets)}
-    examples = [one for one in EXAMPLES if not any(told for root, told in known.items() if root in one)]
+    is_proposed = {"inputs": inspected.schema is not None, "predictions": bool(targets)}
+    examples = [
+        example
+        for example in EXAMPLES
+        if not any(proposed for source, proposed in is_proposed.items() if source in example)
+    ]
     body = pipeline_yaml(options, indent=4, examples=tuple(examples))
-    remarks = "".join(f"# Please look: {remark}.\n" for remark in found.remarks)
+    remarks = "".join(f"# Please look: {remark}.\n" for remark in inspected.remarks)
     return {
         "pipelines.yaml": _PIPELINES.format(remarks=remarks, body=body.replace("    ", "  - ", 1)),
         "definitions.py": _DEFINITIONS,

@@ -21,15 +21,15 @@ NAME = "j2v-dagster"
 SETTINGS = {"help_option_names": ["--help"], "max_content_width": 100}
 
 
-def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
-    if asked:
+def _show_version(context: click.Context, _: click.Parameter, requested: bool) -> None:
+    if requested:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            found = version("json2vec-dagster")
+            installed = version("json2vec-dagster")
         except PackageNotFoundError:
-            found = "(a source folder that is not installed)"
-        click.echo(f"{NAME} {found}")
+            installed = "(a source folder that is not installed)"
+        click.echo(f"{NAME} {installed}")
         context.exit()
 
 

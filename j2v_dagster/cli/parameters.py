@@ -52,18 +52,18 @@ class Group(click.Group):
 
 def spread(words: Sequence[str], flags: set[str]) -> list[str]:
     """Repeat each of ``flags`` before every one of its values: ``-r a b`` becomes ``-r a -r b``."""
-    made: list[str] = []
+    repeated: list[str] = []
     flag, first = None, False
     for number, word in enumerate(words):
         if word == "--":
-            return [*made, *words[number:]]
+            return [*repeated, *words[number:]]
         if word.startswith("-") and word != "-":
             flag, first = (word if word in flags else None), True
-            made.append(word)
+            repeated.append(word)
         else:
-            made += [word] if flag is None or first else [flag, word]
+            repeated += [word] if flag is None or first else [flag, word]
             first = False
-    return made
+    return repeated
 
 
 class Regex(click.ParamType):

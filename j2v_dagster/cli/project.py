@@ -85,14 +85,14 @@ def estimate(
     source = ShardSource(
         inputs=inputs, suffix=suffix, folder=folder, storage_options=dict(storage_options) if storage_options else None
     )
-    made = estimating.estimate(
+    estimated = estimating.estimate(
         [estimating.current_snapshot(source, output, key) for key in partition],
         output,
         conditions=estimating.Conditions.of(settings, checkpoint_sha256=_sha256(checkpoint), world_size=ranks or 1),
         folder=source.folder,
         storage_options=source.storage_options,
     )
-    return Answer(made.summary(), made.to_json())
+    return Answer(estimated.summary(), estimated.to_json())
 
 
 def _chosen(pipelines: str, name: str | None) -> PipelineOptions:
@@ -104,12 +104,12 @@ def _chosen(pipelines: str, name: str | None) -> PipelineOptions:
     from j2v_dagster.definitions import pipeline_options
     from j2v_dagster.options import PipelineOptions
 
-    known = pipeline_options(pipelines)
-    name = name or (next(iter(known)) if len(known) == 1 else None)
-    if name not in known:
-        raise ValueError(f"{pipelines} has {sorted(known)}; got {name!r}. Remedy: --pipeline NAME")
+    options_by_name = pipeline_options(pipelines)
+    name = name or (next(iter(options_by_name)) if len(options_by_name) == 1 else None)
+    if name not in options_by_name:
+        raise ValueError(f"{pipelines} has {sorted(options_by_name)}; got {name!r}. Remedy: --pipeline NAME")
     try:
-        return PipelineOptions.of(known[name])
+        return PipelineOptions.of(options_by_name[name])
     except ValueError as exc:
         raise ValueError(f"{pipelines}: {exc}") from exc
 
@@ -150,24 +150,24 @@ def init(folder: str, name: str | None, inputs: str | None, suffix: str | None, 
     """
     from j2v_dagster.cli.init_project import init_project
 
-    files, found = init_project(folder, name=name, inputs=inputs, suffix=suffix, checkpoint=checkpoint)
+    files, inspected = init_project(folder, name=name, inputs=inputs, suffix=suffix, checkpoint=checkpoint)
     lines = [f"wrote {path}" for path in files]
     if inputs:
-        partitions = ", ".join(f"{key}: {value}" for key, value in found.partitions.items())
-        lines.append(f"found {found.suffix} shards in folders like {found.folder}; partitions {{{partitions}}}")
-    lines += [f"please look: {remark}" for remark in found.remarks]
+        partitions = ", ".join(f"{key}: {value}" for key, value in inspected.partitions.items())
+        lines.append(f"found {inspected.suffix} shards in folders like {inspected.folder}; partitions {{{partitions}}}")
+    lines += [f"please look: {remark}" for remark in inspected.remarks]
     lines.append(f"next: read {files[0]}, then see {files[4]}")
     proposed = {
-        "suffix": found.suffix,
-        "folder": found.folder,
+        "suffix": inspected.suffix,
+        "folder": inspected.folder,
         "partitions": {
             key: list(value) if isinstance(value, list | tuple) else str(value)
-            for key, value in found.partitions.items()
+            for key, value in inspected.partitions.items()
         },
     }
     document = {
         "files": [str(path) for path in files],
         "found": proposed if inputs else None,
-        "remarks": list(found.remarks),
+        "remarks": list(inspected.remarks),
     }
     return Answer("\n".join(lines), document)

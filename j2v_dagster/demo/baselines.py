@@ -63,8 +63,8 @@ def light_gbm(train: pl.DataFrame, predict: pl.DataFrame, threads: int) -> np.nd
     """
     import lightgbm as lgb
 
-    both = flatten(pl.concat([train, predict]))
-    features, target = both[: train.height], _classes(train["day_delay"])
+    flat = flatten(pl.concat([train, predict]))
+    features, target = flat[: train.height], _classes(train["day_delay"])
     settings: dict[str, Any] = {
         "objective": "multiclass", "num_class": len(DAY_DELAYS), "learning_rate": 0.03, "num_leaves": 15,
         "min_data_in_leaf": 40, "feature_fraction": 0.7, "bagging_fraction": 0.8, "bagging_freq": 1,
@@ -76,7 +76,7 @@ def light_gbm(train: pl.DataFrame, predict: pl.DataFrame, threads: int) -> np.nd
     watching = lgb.Dataset(features.filter(held_out).to_pandas(), target[held_out], reference=fitting)
     tried = lgb.train(settings, fitting, 1000, valid_sets=[watching], callbacks=[lgb.early_stopping(50, verbose=False)])
     final = lgb.train(settings, lgb.Dataset(features.to_pandas(), target), max(1, tried.best_iteration))
-    return np.asarray(final.predict(both[train.height :].to_pandas()))
+    return np.asarray(final.predict(flat[train.height :].to_pandas()))
 
 
 def flatten(frame: pl.DataFrame) -> pl.DataFrame:

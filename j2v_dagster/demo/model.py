@@ -32,7 +32,7 @@ LEG_SLOTS = 5  # no aircraft has more legs from New York on one day
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class TrainingSettings:
     """How the model is built and trained.
 
     Attributes:
@@ -66,7 +66,7 @@ class Settings:
         return sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def build_model(settings: Settings) -> Model:
+def build_model(settings: TrainingSettings) -> Model:
     """An untrained model of an aircraft's day."""
     import json2vec
 
@@ -128,7 +128,7 @@ def build_model(settings: Settings) -> Model:
     )
 
 
-def train_model(settings: Settings, root: Path, days: Sequence[date]) -> Model:
+def train_model(settings: TrainingSettings, root: Path, days: Sequence[date]) -> Model:
     """Fit a new model on the shards of ``days`` below ``root`` with Lightning, on the CPU."""
     import lightning.pytorch as lit
     import torch
@@ -176,7 +176,7 @@ def _any_of(days: Sequence[date]) -> str:
     return rf"/dt=({'|'.join(map(str, days))})/"
 
 
-def _adamw(settings: Settings) -> Callable[[Model], torch.optim.Optimizer]:
+def _adamw(settings: TrainingSettings) -> Callable[[Model], torch.optim.Optimizer]:
     def make(model: Model) -> torch.optim.Optimizer:
         import torch
 
@@ -185,7 +185,9 @@ def _adamw(settings: Settings) -> Callable[[Model], torch.optim.Optimizer]:
     return make
 
 
-def _warm_cosine(settings: Settings) -> Callable[[Model, torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]:
+def _warm_cosine(
+    settings: TrainingSettings,
+) -> Callable[[Model, torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]:
     def factor(epoch: int) -> float:
         warm = max(1, settings.epochs // 10)
         return min((epoch + 1) / (warm + 1), 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs)))
@@ -198,7 +200,7 @@ def _warm_cosine(settings: Settings) -> Callable[[Model, torch.optim.Optimizer],
     return make
 
 
-def _progress_bar(settings: Settings) -> Callback:
+def _progress_bar(settings: TrainingSettings) -> Callback:
     """One tqdm bar over the batches of all epochs, with the epoch's mean loss."""
     from lightning.pytorch.callbacks import Callback
     from tqdm import tqdm

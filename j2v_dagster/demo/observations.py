@@ -123,11 +123,11 @@ def read_sources(data: Path | None = None) -> Sources:
         # time_hour is the scheduled hour in UTC, so it holds across the clock changes.
         (_utc("time_hour") + pl.duration(minutes="minute")).alias("departs"),
     ).join(zones, on="dest", how="left", validate="m:1")
-    known = flights.filter(pl.col("tailnum").is_not_null())
-    known = _arrivals(known).with_columns(left=pl.col("departs") + pl.duration(minutes="dep_delay"))
+    identified = flights.filter(pl.col("tailnum").is_not_null())
+    identified = _arrivals(identified).with_columns(left=pl.col("departs") + pl.duration(minutes="dep_delay"))
     planes = _read_csv(data / "planes.csv").select("tailnum", "manufacturer", "engine", "seats", "year")
     weather = _read_csv(data / "weather.csv").select(*WEATHER, over=_utc("time_hour").dt.offset_by("1h"))
-    return Sources(known, planes, weather, flights.height - known.height)
+    return Sources(identified, planes, weather, flights.height - identified.height)
 
 
 def observe(sources: Sources, first: date, last: date) -> pl.DataFrame:

@@ -45,7 +45,7 @@ def read_result(data: Path, partition: str, instance: dg.DagsterInstance) -> Par
     current = output.current()
     if current is None:
         raise FileNotFoundError(f"nothing is published below {output.root}. Remedy: materialize partition {partition}")
-    attempt = next(one for one in output.attempts() if one.name == current["attempt"])
+    attempt = next(attempt for attempt in output.attempts() if attempt.name == current["attempt"])
     manifest = seal(attempt).manifest
     checks = json.loads((attempt.path / "_verified.json").read_bytes())["checks"]
     return PartitionResult(
@@ -66,8 +66,8 @@ def count_rows(warehouse: Path, partition: str) -> int:
     if not warehouse.exists():
         return 0
     with duckdb.connect(str(warehouse), read_only=True) as connection:
-        known = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [TABLE]).fetchall()
-        if not known[0][0]:
+        tables = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [TABLE]).fetchall()
+        if not tables[0][0]:
             return 0
         return connection.execute(f"SELECT count(*) FROM {TABLE} WHERE partition = ?", [partition]).fetchall()[0][0]
 
@@ -122,11 +122,11 @@ def leg_errors(train: pl.DataFrame, truth: pl.DataFrame, table: pl.DataFrame) ->
 def probabilities(topk: pl.Series) -> np.ndarray:
     """The ``topk`` lists of ``day_delay`` as (rows, 3), in the order of `DAY_DELAYS`; a label that is absent gets 0."""
     items = pl.DataFrame({"row": range(len(topk)), "item": topk}).explode("item").unnest("item")
-    found = np.zeros((len(topk), len(DAY_DELAYS)))
+    filled = np.zeros((len(topk), len(DAY_DELAYS)))
     for column, label in enumerate(DAY_DELAYS):
         of_label = items.filter(pl.col("label") == label)
-        found[of_label["row"].to_numpy(), column] = of_label["probability"].to_numpy()
-    return found
+        filled[of_label["row"].to_numpy(), column] = of_label["probability"].to_numpy()
+    return filled
 
 
 def format_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -150,7 +150,7 @@ def partition_table(results: Sequence[PartitionResult]) -> str:
 
 
 def score_table(scores: Sequence[Score]) -> str:
-    rows = [(one.name, f"{one.log_loss:.4f}", f"{one.accuracy:.1%}") for one in scores]
+    rows = [(scored.name, f"{scored.log_loss:.4f}", f"{scored.accuracy:.1%}") for scored in scores]
     return format_table(("day_delay", "log loss", "accuracy"), rows)
 
 

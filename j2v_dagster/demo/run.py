@@ -24,7 +24,7 @@ from json2vec.errors import missing_extra
 
 # `j2v-dagster --help` imports this module: what needs polars, torch or dagster is imported where it is used.
 if TYPE_CHECKING:
-    from j2v_dagster.demo.model import Settings
+    from j2v_dagster.demo.model import TrainingSettings
     from j2v_dagster.demo.report import PartitionResult
 
 TRAIN = (date(2013, 1, 8), date(2013, 1, 28))  # three weeks; the first week of the year only serves as history
@@ -63,7 +63,7 @@ def demo(data: Path, first: datetime, last: datetime, epochs: int | None, again:
     if missing := missing_extra("demo", "the demo"):  # before minutes of work, not after them
         click.echo(missing, err=True)
         return 1
-    from j2v_dagster.demo.model import Settings
+    from j2v_dagster.demo.model import TrainingSettings
     from j2v_dagster.demo.report import read_result
     from j2v_dagster.demo.runs import is_done, open_instance, predict_days
     from j2v_dagster.demo.shards import days_between
@@ -71,7 +71,7 @@ def demo(data: Path, first: datetime, last: datetime, epochs: int | None, again:
     started = time.monotonic()
     data = data.absolute()
     train, predict = days_between(*TRAIN), days_between(first.date(), last.date())
-    settings = Settings() if epochs is None else Settings(epochs=epochs)
+    settings = TrainingSettings() if epochs is None else TrainingSettings(epochs=epochs)
 
     make_shards(data, [*train, *predict])
     make_model(data, settings, train)
@@ -97,7 +97,7 @@ def make_shards(data: Path, days: Sequence[date]) -> None:
     note(f"{len(written)} days, {rows:,} aircraft-days in {shards} shards below {data / 'shards'}")
 
 
-def make_model(data: Path, settings: Settings, days: Sequence[date]) -> None:
+def make_model(data: Path, settings: TrainingSettings, days: Sequence[date]) -> None:
     """Train and save the model, unless the checkpoint is of these settings, days and shards."""
     from j2v_dagster.demo.model import train_model
     from j2v_dagster.steps.pipeline import checkpoint_sha256
@@ -106,9 +106,9 @@ def make_model(data: Path, settings: Settings, days: Sequence[date]) -> None:
     root = data / "shards"
     shards = [path for day in days for path in sorted((root / f"dt={day}").glob("part-*.parquet"))]
     fingerprint = settings.fingerprint(days, [(path.name, path.stat().st_size) for path in shards])
-    known = json.loads(record.read_text()) if record.exists() and checkpoint.exists() else {}
-    if known.get("fingerprint") == fingerprint and known.get("sha256") == checkpoint_sha256(checkpoint):
-        note(f"{checkpoint} is of these settings and shards already (trained in {known['seconds']:.0f} s)")
+    saved = json.loads(record.read_text()) if record.exists() and checkpoint.exists() else {}
+    if saved.get("fingerprint") == fingerprint and saved.get("sha256") == checkpoint_sha256(checkpoint):
+        note(f"{checkpoint} is of these settings and shards already (trained in {saved['seconds']:.0f} s)")
         return
     started = time.monotonic()
     train_model(settings, root, days).save(checkpoint)
@@ -139,15 +139,15 @@ def print_report(
         f"{train[-1]}. Each leg's arr_delay, mean absolute error: {model:.1f} minutes; the training median gives "
         f"{constant:.1f}."
     )
-    kept = {"scores": [asdict(one) for one in scores], "leg_mae_minutes": {"model": model, "median": constant}}
+    kept = {"scores": [asdict(score) for score in scores], "leg_mae_minutes": {"model": model, "median": constant}}
     (data / "scores.json").write_text(json.dumps(kept, indent=1))
 
 
-def progress(items: Sequence[Any], what: str, unit: str) -> Iterable[Any]:
+def progress(items: Sequence[Any], label: str, unit: str) -> Iterable[Any]:
     """A progress bar on stderr."""
     from tqdm import tqdm
 
-    return tqdm(items, desc=f"{what:8}", unit=unit, file=sys.stderr, disable=not items)
+    return tqdm(items, desc=f"{label:8}", unit=unit, file=sys.stderr, disable=not items)
 
 
 def note(text: str) -> None:

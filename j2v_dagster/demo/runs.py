@@ -56,7 +56,7 @@ def predict_days(days: Iterable[date], instance: dg.DagsterInstance) -> None:
         )
         if not result.success:
             failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-            why = "; ".join(_message(one.error) for one in failures)
+            why = "; ".join(_message(failure.error) for failure in failures)
             raise DemoRunFailed(f"run {result.run_id} of {day} failed: {why}. Remedy: see it in the UI (make ui)")
 
 
@@ -68,7 +68,7 @@ def is_done(data: Path, day: date) -> bool:
 
     output = PartitionOutput.of(data / "predictions", str(day), "dt={partition}")
     current = output.current()
-    attempts = [one for one in output.attempts() if current and one.name == current["attempt"]]
+    attempts = [attempt for attempt in output.attempts() if current and attempt.name == current["attempt"]]
     if not attempts:
         return False
     try:

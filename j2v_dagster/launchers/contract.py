@@ -76,8 +76,8 @@ class Started:
         """What ``look`` returns, once that is not None."""
         deadline = time.monotonic() + self.patience_s
         while time.monotonic() < deadline:
-            if (found := look()) is not None:
-                return found
+            if (value := look()) is not None:
+                return value
             time.sleep(0.1)
         raise AssertionError(f"nothing happened within {self.patience_s} s; the job is {self.status()}")
 
@@ -101,14 +101,14 @@ class LauncherContract:
 
     def running(self, pids: Iterable[int]) -> list[int]:
         """Those of the ranks' processes that still run. Override it where ranks run on other machines."""
-        left = []
+        alive: list[int] = []
         for pid in pids:
             try:
                 if psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-                    left.append(pid)
+                    alive.append(pid)
             except psutil.NoSuchProcess:
                 continue
-        return left
+        return alive
 
     @pytest.fixture
     def launcher(self) -> Any:
@@ -123,11 +123,11 @@ class LauncherContract:
         """
         jobs: list[Started] = []
 
-        def start(*what: str) -> Started:
+        def start(*words: str) -> Started:
             folder = tmp_path / f"job {len(jobs)}"
             folder.mkdir()
-            (folder / "job.json").write_text(json.dumps({"what": what}))
-            handle = launcher.submit(str(folder / "job.json"), ranks=len(what), log_folder=str(folder / "logs"))
+            (folder / "job.json").write_text(json.dumps({"what": words}))
+            handle = launcher.submit(str(folder / "job.json"), ranks=len(words), log_folder=str(folder / "logs"))
             jobs.append(Started(launcher, handle, folder, folder / "logs", self.patience_s))
             return jobs[-1]
 
@@ -170,15 +170,15 @@ class LauncherContract:
     def test_the_handle_is_text_that_another_process_can_use(self, submit: Submit) -> None:
         job = submit("slow")
         job.said(0, "hello")
-        asked = {"config": self.config(MODULE), "handle": job.handle}
+        request = {"config": self.config(MODULE), "handle": job.handle}
         done = subprocess.run(
-            [sys.executable, "-c", f"from {__name__} import tell; tell()"], input=json.dumps(asked), text=True,
+            [sys.executable, "-c", f"from {__name__} import tell; tell()"], input=json.dumps(request), text=True,
             capture_output=True, timeout=self.patience_s,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout.splitlines()[-1])
-        assert (told["before"], told["said"], told["after"]) == ("running", True, "cancelled")
+        answer = json.loads(done.stdout.splitlines()[-1])
+        assert (answer["before"], answer["said"], answer["after"]) == ("running", True, "cancelled")
         assert self.running([job.environment(0)["pid"]]) == []
         assert job.ended().state == "cancelled"
 
@@ -242,10 +242,10 @@ class LauncherContract:
             assert job.lines(0, since=line.offset) == first[number + 1 :]
         (job.folder / "go-on").touch()
         assert job.ended().state == "succeeded"
-        (rest,) = job.lines(0, since=first[-1].offset)
-        assert rest.text == "half a line, and its end"
-        assert job.lines(0, since=rest.offset) == []
-        since = {0: rest.offset, 1: job.lines(1)[-1].offset}
+        (last_line,) = job.lines(0, since=first[-1].offset)
+        assert last_line.text == "half a line, and its end"
+        assert job.lines(0, since=last_line.offset) == []
+        since = {0: last_line.offset, 1: job.lines(1)[-1].offset}
         assert [line for line in job.launcher.logs(job.handle, since=since) if line.rank in since] == []
 
     def test_the_log_of_a_rank_lies_in_the_log_folder(self, submit: Submit) -> None:
@@ -258,9 +258,9 @@ class LauncherContract:
 
 def tell() -> None:
     """What a process that did not submit the job can say of it and do to it: the test's other process."""
-    asked = json.load(sys.stdin)
-    launcher, handle = build_launcher(asked["config"]), asked["handle"]
+    request = json.load(sys.stdin)
+    launcher, handle = build_launcher(request["config"]), request["handle"]
     before = launcher.status(handle).state
-    said = any(line.text == "hello from 0 of 1" for line in launcher.logs(handle, since={}))
+    has_spoken = any(line.text == "hello from 0 of 1" for line in launcher.logs(handle, since={}))
     launcher.cancel(handle)
-    print(json.dumps({"before": before, "said": said, "after": launcher.status(handle).state}))
+    print(json.dumps({"before": before, "said": has_spoken, "after": launcher.status(handle).state}))

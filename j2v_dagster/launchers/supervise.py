@@ -41,13 +41,13 @@ def end_descendants(root: int, grace_s: float) -> None:
     """SIGINT, SIGTERM and SIGKILL, ``grace_s`` seconds apart, until nothing runs below ``root``."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + grace_s
-        asked: set[psutil.Process] = set()
+        signalled: set[psutil.Process] = set()
         while below := descendants(root):
             # Processes may be born while we look: ask newcomers as well, each once a stage.
-            for process in set(below) - asked:
+            for process in set(below) - signalled:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
-                asked.add(process)
+                signalled.add(process)
             _reap({})
             if time.monotonic() > deadline and number != signal.SIGKILL:
                 break

@@ -326,8 +326,8 @@ class PipelineOptions(SharedSettings):
             return cls.model_validate(dict(values))
         except ValidationError as exc:
             where = f"pipeline {values['name']!r}" if isinstance(values.get("name"), str) else "pipeline"
-            said = said_of(exc.errors(), options())
-            raise OptionError(f"{where}: {said}. Remedy: see the table of options in docs/dagster.md") from None
+            message = said_of(exc.errors(), options())
+            raise OptionError(f"{where}: {message}. Remedy: see the table of options in docs/dagster.md") from None
 
     def settings(self) -> PredictSettings:
         """What the ranks must know of them."""

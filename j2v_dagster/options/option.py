@@ -75,7 +75,7 @@ def _plain(annotation: Any) -> Any:
     if origin is Annotated:
         return _plain(get_args(annotation)[0])
     if origin in (typing.Union, types.UnionType):
-        parts = [part for one in get_args(annotation) if (part := _plain(one)) is not None]
+        parts = [part for member in get_args(annotation) if (part := _plain(member)) is not None]
         return typing.Union[tuple(parts)]  # noqa: UP007 - of as many types as there are
     if origin is Literal or annotation in (str, int, float, bool, type(None)):
         return annotation

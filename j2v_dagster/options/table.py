@@ -12,9 +12,10 @@ _CHANGES = {"values": " *Changes predictions.*", "rows": " *Changes which rows a
 def options_table() -> str:
     """The options as a Markdown table, the required ones first."""
     lines = ["| option | default | unit | meaning |", "|---|---|---|---|"]
-    for one in options():
-        default = "required" if one.required else "" if one.default is None else f"`{_spelled(one.default)}`"
-        lines.append(f"| `{one.name}` | {default} | {one.unit} | {one.description}{_CHANGES[one.changes]} |")
+    for option in options():
+        default = "required" if option.required else "" if option.default is None else f"`{_spelled(option.default)}`"
+        meaning = f"{option.description}{_CHANGES[option.changes]}"
+        lines.append(f"| `{option.name}` | {default} | {option.unit} | {meaning} |")
     return "\n".join(lines)
 
 

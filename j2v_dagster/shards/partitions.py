@@ -53,7 +53,7 @@ def partition_folder(key: str, template: str = "dt={partition}") -> str:
             f"partition key {key!r} is empty or holds a NUL character; expected text that can name a folder. "
             "Remedy: choose another key"
         )
-    encoded = _UNSAFE.sub(lambda found: quote(found.group(), safe=""), key)
+    encoded = _UNSAFE.sub(lambda match: quote(match.group(), safe=""), key)
     if encoded.startswith("."):
         encoded = "%2E" + encoded[1:]
     # A key of dots alone is harmless behind a prefix, but the template may be the placeholder alone.
@@ -114,18 +114,18 @@ def _parse(key: str, form: str) -> datetime:
 
 def _spelled(template: str) -> str:
     """A template with date parts as one format: braces gone, ``%`` only in `_DIRECTIVES`."""
-    return _DATE_PART.sub(lambda found: found.group(1), template)
+    return _DATE_PART.sub(lambda match: match.group(1), template)
 
 
 def _date_key(folder: str, template: str) -> str | None:
     """The key that a folder of date parts spells. Where it spells two, the last of each part; the caller compares."""
     pieces = re.split(f"({_DIRECTIVE.pattern})", _spelled(template))
     digits = {"%Y": "([0-9]{4})"}
-    pattern = "".join(digits.get(one, "([0-9]{2})") if one in _DIRECTIVES else re.escape(one) for one in pieces)
+    pattern = "".join(digits.get(piece, "([0-9]{2})") if piece in _DIRECTIVES else re.escape(piece) for piece in pieces)
     matched = re.fullmatch(pattern, folder)
     if matched is None:
         return None
-    part = dict(zip((one for one in pieces if one in _DIRECTIVES), matched.groups(), strict=True))
+    part = dict(zip((piece for piece in pieces if piece in _DIRECTIVES), matched.groups(), strict=True))
     return f"{part['%Y']}-{part['%m']}-{part['%d']}" + (f"-{part['%H']}:00" if "%H" in part else "")
 
 

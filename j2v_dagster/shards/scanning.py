@@ -84,7 +84,7 @@ class Cursor:
 
 
 @dataclass
-class Found:
+class TickOutcome:
     """What a tick found.
 
     Attributes:
@@ -111,7 +111,7 @@ def scan(
     handled: Callable[[str, Folder], bool],
     options: ScanOptions,
     first: Iterable[str] = (),
-) -> Found:
+) -> TickOutcome:
     """One tick; brings ``cursor`` up to date.
 
     A version that was asked for is asked for again until ``handled`` says that it is.
@@ -142,17 +142,17 @@ def scan(
             continue
         if not tick.group(group):
             cursor.after = behind
-            return tick.found
+            return tick.outcome
         group, keys, behind = [], 0, folder.name
         if tick.spent:
             cursor.after = behind
-            return tick.found
+            return tick.outcome
     if group and not tick.group(group):
         cursor.after = behind
-        return tick.found
-    tick.found.round_done = True
+        return tick.outcome
+    tick.outcome.round_done = True
     cursor.after, cursor.seen, cursor.fresh = "", cursor.fresh, set()
-    return tick.found
+    return tick.outcome
 
 
 class _Tick:
@@ -166,7 +166,7 @@ class _Tick:
         options: ScanOptions,
         now: float,
     ) -> None:
-        self.found = Found()
+        self.outcome = TickOutcome()
         self._cursor, self._key_of, self._handled, self._options, self._now = cursor, key_of, handled, options, now
         self._lookups = 0
         self._asked: set[bytes] = set()
@@ -174,14 +174,14 @@ class _Tick:
     @property
     def spent(self) -> bool:
         return (
-            self.found.keys >= self._options.max_keys
-            or len(self.found.requests) >= self._options.max_requests
+            self.outcome.keys >= self._options.max_keys
+            or len(self.outcome.requests) >= self._options.max_requests
             or self._lookups >= self._options.max_lookups
         )
 
     def group(self, folders: list[Folder]) -> bool:
         """Look at neighbouring folders; False if one of them has to wait, since the requests are used up."""
-        self.found.keys += sum(folder.keys for folder in folders)
+        self.outcome.keys += sum(folder.keys for folder in folders)
         ready: list[tuple[str, Folder, bytes]] = []
         states = sha256()
         for folder in folders:
@@ -190,14 +190,14 @@ class _Tick:
             key = self._key_of(folder.name)
             if key is None:
                 state = "no partition"
-                self.found.keyless.append(folder.name)
+                self.outcome.keyless.append(folder.name)
             elif folder.is_stable(min_age_s=self._options.min_age_s, marker=self._options.marker, now=self._now):
                 state = "ready"
                 version = sha256(json.dumps([key, folder.version]).encode()).digest()[:_BYTES]
                 ready.append((key, folder, version))
             else:
                 state = "young"
-                self.found.young.append(folder.name)
+                self.outcome.young.append(folder.name)
             states.update(json.dumps([folder.name, folder.version, state]).encode())
         digest = states.digest()[:_BYTES]
         if digest in self._cursor.seen or digest in self._cursor.fresh:
@@ -212,10 +212,10 @@ class _Tick:
                 if self._handled(key, folder):
                     self._cursor.learn(version)
                     continue
-                if len(self.found.requests) >= self._options.max_requests:
+                if len(self.outcome.requests) >= self._options.max_requests:
                     return False
                 self._asked.add(version)
-                self.found.requests.append((key, folder))
+                self.outcome.requests.append((key, folder))
             settled = False  # until the run is there
         if settled:
             self._cursor.fresh.add(digest)

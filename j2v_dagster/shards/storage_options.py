@@ -30,7 +30,7 @@ _SECRETS = {
 """The environment variable in which the AWS chain looks for each secret of the resource."""
 
 
-def read_storage_options(given: Mapping[str, Any] | S3Resource | None) -> dict[str, Any]:
+def read_storage_options(options: Mapping[str, Any] | S3Resource | None) -> dict[str, Any]:
     """``storage_options`` as a dictionary, whichever way they were given.
 
     Args:
@@ -39,15 +39,15 @@ def read_storage_options(given: Mapping[str, Any] | S3Resource | None) -> dict[s
     Raises:
         ValueError: neither of these, or a resource that the store cannot follow; see `storage_options_of`.
     """
-    if given is None:
+    if options is None:
         return {}
-    if isinstance(given, Mapping):
-        return dict(given)
+    if isinstance(options, Mapping):
+        return dict(options)
     from dagster_aws.s3 import S3Resource  # boto3 takes a while to import
 
-    if isinstance(given, S3Resource):
-        return storage_options_of(given)
-    raise ValueError(f"storage_options is a {type(given).__name__}; expected a mapping or dagster_aws.s3.S3Resource")
+    if isinstance(options, S3Resource):
+        return storage_options_of(options)
+    raise ValueError(f"storage_options is a {type(options).__name__}; expected a mapping or dagster_aws.s3.S3Resource")
 
 
 def storage_options_of(resource: S3Resource) -> dict[str, Any]:

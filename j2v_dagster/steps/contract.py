@@ -5,6 +5,7 @@ The comparison itself is `json2vec.contract`; here are its options, what a run s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +31,10 @@ class ContractOptions:
     """How a pipeline holds its shards to the contract.
 
     Attributes:
-        mode: what a breach does that makes predictions fail or mean nothing: ``raise``, or only ``warn``; ``off``
-            compares nothing.
-        sample: rows of a partition that are read for it; 0 compares schemas alone.
-        limits: of rates.
+        mode: what happens where a breach makes predictions fail or mean nothing: ``raise`` stops the run, ``warn``
+            logs it, and ``off`` compares nothing.
+        sample: number of rows of a partition that are read for the comparison; 0 compares schemas alone.
+        limits: the rates above which a difference counts as a breach.
     """
 
     mode: Mode = "raise"
@@ -45,7 +46,7 @@ class ContractOptions:
         """Options from plain values.
 
         Raises:
-            ValueError: one that cannot be meant; names it.
+            ValueError: an option that cannot be meant; the message names it.
         """
         if mode not in ("raise", "warn", "off"):
             raise ValueError(f"contract is {mode!r}; expected 'raise', 'warn' or 'off'")
@@ -54,24 +55,30 @@ class ContractOptions:
         return cls(mode, sample, Limits.of(limits))
 
     def compare(
-        self, checkpoint: Mapping[str, Any], snapshot: Snapshot, store: Store, settings: PredictSettings, *, what: str,
-        log: Any,
-    ) -> Outcome | None:  # fmt: skip
+        self,
+        checkpoint: Mapping[str, Any],
+        snapshot: Snapshot,
+        store: Store,
+        settings: PredictSettings,
+        *,
+        subject: str,
+        log: logging.Logger,
+    ) -> Outcome | None:
         """Compare a partition's shards with what the checkpoint was trained on, before anything is started.
 
         Args:
-            checkpoint: its values.
-            snapshot: of the partition.
-            store: of the shards.
-            settings: of the prediction to come.
-            what: pipeline and partition, for the message.
-            log: Dagster's.
+            checkpoint: the plain values that the checkpoint's file holds.
+            snapshot: the frozen list of the partition's shards.
+            store: the partition's folder, where the shards lie.
+            settings: the settings with which the ranks will predict.
+            subject: pipeline and partition in words; the messages begin with it.
+            log: gets a line about the outcome.
 
         Returns:
-            what was found; None where nothing was compared.
+            The comparison's outcome; None where nothing was compared.
 
         Raises:
-            json2vec.errors.ContractBroken: what was found makes predictions fail or mean nothing.
+            json2vec.errors.ContractBroken: the shards differ so that predictions would fail or mean nothing.
         """
         if self.mode == "off":
             return None
@@ -79,7 +86,7 @@ class ContractOptions:
         if outcome.profile is None:
             log.info(f"contract: {NO_PROFILE}")
             return None
-        where = f"{what}: the {snapshot.files.num_rows} shards with {snapshot.rows:,} rows in {snapshot.root}"
+        where = f"{subject}: the {snapshot.files.num_rows} shards with {snapshot.rows:,} rows in {snapshot.root}"
         if self.mode == "raise":
             outcome.raise_if_broken(f"{where} (no rank was started, the table keeps its rows)")
         if outcome.of("error", "warning"):
@@ -106,10 +113,11 @@ class ContractOptions:
         """The check `input_drift`, of a sample of the rows that an attempt predicted.
 
         Args:
-            checkpoint: of the model, a local file.
+            checkpoint: the model's checkpoint, a file on this machine.
             attempt: the attempt's folder.
-            store: of the shards.
-            settings: with which the ranks predicted.
+            store: the partition's folder, where the shards lie.
+            settings: the settings with which the ranks predicted.
+            asset: the asset that the check belongs to.
         """
         import pyarrow as pa
 
@@ -168,14 +176,14 @@ def drift_rows(outcome: Outcome, limits: Limits) -> list[dict[str, Any]]:
         return []
     rows = []
     for address, expected in outcome.profile.leaves.items():
-        found = outcome.sample.leaves.get(address)
-        if found is None:
+        sampled = outcome.sample.leaves.get(address)
+        if sampled is None:
             continue
-        moved = drift(expected, found, outcome.sample.rows)
+        moved = drift(expected, sampled, outcome.sample.rows)
         drifted = moved.exceeds(limits.psi[0]) and address not in limits.ignore
         rows.append(
             {
-                "leaf": address, "type": expected.type, "expected": _spelled(expected), "found": _spelled(found),
+                "leaf": address, "type": expected.type, "expected": _spelled(expected), "found": _spelled(sampled),
                 "psi": None if moved.psi is None else round(moved.psi, 4), "noise": round(moved.noise, 4),
                 "natural": round(moved.natural, 4), "drifted": drifted,
             }

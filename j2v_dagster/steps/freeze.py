@@ -11,7 +11,13 @@ from j2v_dagster.steps.result import Result, shards_result
 
 
 def freeze(pipeline: Pipeline, partition: str, log: logging.Logger) -> Result:
-    """Take the partition's snapshot and keep it beside its attempts."""
+    """Take the partition's snapshot and keep it beside its attempts.
+
+    Args:
+        pipeline: the pipeline that the partition belongs to.
+        partition: the partition's key.
+        log: gets a line with the numbers of shards and rows.
+    """
     snapshot = pipeline.source.snapshot(partition)
     write_inputs(pipeline.output_of(partition).store, snapshot)
     log.info(f"{snapshot.files.num_rows} shards with {snapshot.rows:,} rows in {snapshot.root}")

@@ -14,23 +14,28 @@ if TYPE_CHECKING:
 
 
 def column_schema(schema: pa.Schema, descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:
-    """An Arrow schema as Dagster shows it; a struct's children follow it, named with their dotted path."""
+    """An Arrow schema as Dagster shows it; a struct's children follow it, named with their dotted path.
+
+    Args:
+        schema: the Arrow schema.
+        descriptions: a text for each column that has one, by the column's name.
+    """
     columns: list[dg.TableColumn] = []
 
-    def add(name: str, kind: pa.DataType, nullable: bool, depth: int) -> None:
+    def add(name: str, arrow_type: pa.DataType, nullable: bool, depth: int) -> None:
         import pyarrow as pa
 
-        nested = pa.types.is_struct(kind) and depth < 2
+        nested = pa.types.is_struct(arrow_type) and depth < 2
         columns.append(
             dg.TableColumn(
                 name=name,
-                type="struct" if nested else str(kind),
+                type="struct" if nested else str(arrow_type),
                 description=(descriptions or {}).get(name),
                 constraints=dg.TableColumnConstraints(nullable=nullable),
             )
         )
         if nested:
-            for child in kind:
+            for child in arrow_type:
                 add(step(name, child.name), child.type, child.nullable, depth + 1)
 
     for field in schema:
@@ -49,21 +54,21 @@ def columns_read(schema: Mapping[str, Any], inputs: Sequence[str]) -> list[str]:
     """The input columns that a model reads to predict.
 
     Args:
-        schema: `Schema.to_dict` of the model, as its checkpoint holds it.
-        inputs: the shards' columns; all of them are returned where the schema cannot tell (a custom field type, or a
-            query outside the columnar syntax).
+        schema: the model's schema as its checkpoint holds it: what `Schema.to_dict` returns.
+        inputs: the names of the shards' columns. All of them are returned where the schema cannot tell: it has a
+            custom field type, or a query outside the columnar syntax.
     """
     from json2vec.errors import SchemaError
     from json2vec.schema.schema import Schema
 
     try:
-        known = Schema.from_dict(dict(schema))
-        steps = [known.query(address).steps for address in known.inputs]
+        parsed = Schema.from_dict(dict(schema))
+        steps = [parsed.query(address).steps for address in parsed.inputs]
     except (SchemaError, ValueError):
         return list(inputs)
-    if any(not one for one in steps):
+    if any(not query_steps for query_steps in steps):
         return list(inputs)
-    first = {one[0] for one in steps if one}
+    first = {query_steps[0] for query_steps in steps if query_steps}
     return [name for name in inputs if name in first]
 
 
@@ -74,9 +79,9 @@ def rank_file_lineage(
 
     Args:
         inputs: names of the input columns that the rank files keep.
-        addresses: children of ``predictions``.
+        addresses: the schema addresses that are predicted, which are the children of the column ``predictions``.
         shards: the asset that holds the input columns.
-        read: the input columns that the model reads; every prediction depends on all of them.
+        read: names of the input columns that the model reads; every prediction depends on all of them.
     """
     deps: dict[str, list[dg.TableColumnDep]] = {
         step("inputs", name): [dg.TableColumnDep(asset_key=shards, column_name=name)] for name in inputs
@@ -87,7 +92,12 @@ def rank_file_lineage(
 
 
 def table_lineage(columns: Mapping[str, ColumnPath], *, rank_files: dg.AssetKey) -> dg.TableColumnLineage:
-    """Which column of the rank files (``inputs.x``, ``predictions["address"]``) each table column comes from."""
+    """Which column of the rank files (``inputs.x``, ``predictions["address"]``) each table column comes from.
+
+    Args:
+        columns: the path in the rank files of each table column, by the column's name.
+        rank_files: the asset that holds the rank files.
+    """
     return dg.TableColumnLineage(
         {
             name: [dg.TableColumnDep(asset_key=rank_files, column_name=step(path.root, path.parts[1]))]

@@ -16,7 +16,18 @@ from json2vec.reading.snapshot import Snapshot
 
 
 def load(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger) -> Result:
-    """Compare the files with the manifest again, replace the table's partition, then move the pointer."""
+    """Compare the files with the manifest again, replace the table's partition, then move the pointer.
+
+    Args:
+        pipeline: the pipeline that the partition belongs to.
+        partition: the partition's key.
+        run_id: the Dagster run whose attempt is loaded.
+        log: gets a line with the numbers of rows.
+
+    Raises:
+        json2vec.errors.IncompletePredictions: the attempt is not whole, or its checks have not passed.
+        j2v_dagster.warehouse.base.WarehouseError: the warehouse refused the load.
+    """
     output = pipeline.output_of(partition)
     # Table and pointer change together: of two loads the second waits, so that they never name different attempts.
     with partition_lock(output.store, f"run {run_id}", "load", wait_s=600.0) as lock:
@@ -26,7 +37,7 @@ def load(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger) -
 def _load(
     pipeline: Pipeline, output: PartitionOutput, run_id: str, lock: PartitionLock, log: logging.Logger
 ) -> Result:
-    before = output.current_version()
+    version_before = output.current_version()
     sealed = seal(output.committed(run_id))
     require_verdict(sealed)
     manifest = sealed.manifest
@@ -47,7 +58,7 @@ def _load(
             "model": manifest.model,
         },
     )
-    output.publish(sealed.attempt, sealed.manifest_sha256, over=before)
+    output.publish(sealed.attempt, sealed.manifest_sha256, expected_version=version_before)
     log.info(f"{pipeline.options.table}: {loaded.replaced:,} rows replaced by {loaded.rows:,}")
     return Result(
         metadata={
@@ -66,6 +77,7 @@ def _load(
 
 
 def projection_of(pipeline: Pipeline, sealed: SealedAttempt) -> Projection:
+    """The table's columns, bound to the schema and the manifest of an attempt."""
     manifest = sealed.manifest
     constants = {
         "attempt": manifest.attempt,

@@ -33,16 +33,16 @@ class Pipeline:
     """A pipeline: its options, and what was made of those that name something.
 
     Attributes:
-        options: as they were given, checked.
+        options: the options as they were given, checked.
         source: where the shards of each partition lie.
-        partitions_def: the partitions.
-        checkpoint: absolute path or URI.
-        output: absolute path or URI.
-        scratch: absolute path; None where none was named.
-        warehouse: the tables.
-        columns: path in the rank files by column name.
-        launcher: starts the ranks.
-        translator: names the assets.
+        partitions_def: Dagster's definition of the partitions.
+        checkpoint: absolute path or URI of the model's checkpoint.
+        output: absolute path or URI of the folder for attempts.
+        scratch: absolute path of the local scratch folder; None where none was named.
+        warehouse: the warehouse that holds the table.
+        columns: the path in the rank files of each table column, by the column's name.
+        launcher: what starts the ranks.
+        translator: what names the assets.
         contract: how the shards are held to the contract.
     """
 
@@ -64,7 +64,7 @@ class Pipeline:
 
     @cached_property
     def settings(self) -> PredictSettings:
-        """What the ranks must know of the options."""
+        """The part of the options that the ranks must know."""
         return self.options.settings()
 
     @property
@@ -73,6 +73,7 @@ class Pipeline:
         return tuple(name for name in self.options.require if self.options.replay_sample or name != "replay")
 
     def key(self, role: Role) -> dg.AssetKey:
+        """The key of the pipeline's asset in that role."""
         return self.translator.key(self.name, role)
 
     @cached_property
@@ -85,11 +86,17 @@ class Pipeline:
         return PartitionOutput.of(self.store, partition, output_template(self.source.folder), scratch=self.scratch)
 
     def shows(self, partition: str) -> str | None:
-        """The listing digest of the shards that the table shows of a partition, None where there is none."""
+        """The listing digest of the shards whose predictions the table shows of a partition; None where it shows none.
+        """
         return shown_listing(self.output_of(partition).store)
 
     def estimate_line(self, snapshots: Sequence[Snapshot], checkpoint_sha256: str | None) -> str:
-        """What predicting ``snapshots`` with one start of the ranks will take, for the log."""
+        """One line for the log: what predicting these snapshots with one start of the ranks will take.
+
+        Args:
+            snapshots: one a partition.
+            checkpoint_sha256: hex, of the checkpoint's file; None where it is not known.
+        """
         conditions = Conditions.of(self.settings, checkpoint_sha256=checkpoint_sha256, world_size=self.options.ranks)
         return estimate(
             snapshots, self.store, conditions=conditions, folder=output_template(self.source.folder), one_start=True

@@ -35,15 +35,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A partition that is ready to be predicted: its preflight has passed, its attempt exists."""
+    """A partition that is ready to be predicted: its preflight has passed, its attempt exists.
+
+    Attributes:
+        partition: the partition's key.
+        attempt: the new attempt, without rank files yet.
+        job: what the ranks are to run.
+        snapshot: the frozen list of the partition's shards.
+        resumed: what the attempt adopted of earlier ones.
+        model: the plain values that the checkpoint's file holds.
+        compared: the outcome of the contract; None where nothing was compared.
+        lock: the partition's lock, which this run holds.
+    """
 
     partition: str
     attempt: Attempt
     job: PredictJob
     snapshot: Snapshot
     resumed: Resume
-    model: Mapping[str, Any]  # the checkpoint's plain values
-    compared: Outcome | None  # of the contract
+    model: Mapping[str, Any]
+    compared: Outcome | None
     lock: PartitionLock
 
 
@@ -59,7 +70,15 @@ def predict(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger
 def prepare(
     pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger, *, alone: bool = True
 ) -> Iterator[Prepared]:
-    """Hold the partition's lock, run the preflight, make an attempt and adopt what earlier ones sealed."""
+    """Hold the partition's lock, run the preflight, make an attempt and adopt what earlier ones sealed.
+
+    Args:
+        pipeline: the pipeline that the partition belongs to.
+        partition: the partition's key.
+        run_id: the Dagster run that asks for it.
+        log: gets the estimate and what was adopted.
+        alone: whether the run predicts no other partition; then the estimate is logged here.
+    """
     output = pipeline.output_of(partition)
     with partition_lock(output.store, f"run {run_id}") as lock:
         yield _prepare(pipeline, output, run_id, lock, log, alone)
@@ -81,7 +100,7 @@ def _prepare(
     model = load_checkpoint(checkpoint)  # plain values and tensors; refuses a truncated or foreign file
     compared = pipeline.contract.compare(
         model, snapshot, pipeline.source.store(partition), pipeline.settings, log=log,
-        what=f"pipeline {pipeline.name!r}, partition {partition!r}",
+        subject=f"pipeline {pipeline.name!r}, partition {partition!r}",
     )  # fmt: skip
     earlier = output.resumable() if pipeline.options.resume else []
     stored = reusable(output, log=log) if pipeline.options.incremental else None
@@ -115,7 +134,7 @@ def _prepare(
 def launch_ranks(
     pipeline: Pipeline, launch: Launch, log: logging.Logger, on_done: Callable[[Attempt], None] | None = None
 ) -> None:
-    """Start the ranks once and wait for their end; see `j2v_dagster.steps.watch.run_ranks`."""
+    """Start the pipeline's ranks once and wait for their end; see `j2v_dagster.steps.watch.run_ranks`."""
     run_ranks(
         pipeline.launcher,
         launch,
@@ -133,7 +152,14 @@ def commit(prepared: Prepared) -> Manifest:
 
 
 def committed(pipeline: Pipeline, prepared: Prepared, manifest: Manifest, launch: Launch) -> Result:
-    """What a committed attempt shows."""
+    """The result of an attempt that is committed, as the UI shows it.
+
+    Args:
+        pipeline: the pipeline that the partition belongs to.
+        prepared: the partition and its attempt.
+        manifest: the attempt's manifest.
+        launch: the start of the ranks that predicted it, for the address of the logs.
+    """
     attempt, snapshot, resumed = prepared.attempt, prepared.snapshot, prepared.resumed
     schema = seal(attempt).schema()
     return rank_files_result(
@@ -169,16 +195,21 @@ def check_free_space(
     """Refuse to start where the disk holds less than twice the input's bytes plus ``min_free_bytes``.
 
     Args:
-        share: of the output that lies on this disk at a time; less than 1 where segments go to an object store.
+        folder: a folder on the disk that is looked at.
+        snapshot: the frozen list of the partition's shards.
+        min_free_bytes: bytes that must be free beyond twice the input's.
+        share: the share of the output, from 0.0 to 1.0, that lies on this disk at a time; less than 1.0 where segments
+            go to an object store.
 
     Raises:
-        json2vec.errors.StoreError: says how many bytes there are and how many are wanted.
+        json2vec.errors.StoreError: the disk holds less; the message says how many bytes are free and how many are
+            needed.
     """
-    wanted = int(2 * share * sum(snapshot.files["size"].to_pylist())) + min_free_bytes
+    needed = int(2 * share * sum(snapshot.files["size"].to_pylist())) + min_free_bytes
     free = shutil.disk_usage(folder).free
-    if free < wanted:
+    if free < needed:
         raise StoreError(
-            f"{folder} has {free:,} bytes free; expected at least {wanted:,} (twice the input and min_free_bytes). "
+            f"{folder} has {free:,} bytes free; expected at least {needed:,} (twice the input and min_free_bytes). "
             "Remedy: make room with `j2v-dagster clean`, or write elsewhere"
         )
 
@@ -186,35 +217,46 @@ def check_free_space(
 def resume_attempt(
     attempt: Attempt, job: PredictJob, earlier: Sequence[Attempt], snapshot: Snapshot, *, log: logging.Logger
 ) -> tuple[PredictJob, Resume]:
-    """Adopt what ``earlier`` attempts (the newest first) sealed with the same input, model, settings and code.
+    """Adopt what earlier attempts sealed with the same input, model, settings and code.
+
+    Args:
+        attempt: the new attempt, which adopts.
+        job: the job of the new attempt, over all rows.
+        earlier: the attempts to adopt from, the newest first.
+        snapshot: the frozen list of the partition's shards.
+        log: gets a line about what was adopted, and a warning for each segment that was refused.
 
     Returns:
-        ``job`` with the intervals that are left to predict, and what was adopted.
+        The job with the intervals of rows that are left to predict, and what was adopted.
     """
     from json2vec.predict.job import job_settings_digest
     from json2vec.rank_files.resume import resume
 
-    found = resume(
+    resumed = resume(
         attempt.store,
-        [one.store for one in earlier],
+        [previous.store for previous in earlier],
         rows=snapshot.rows,
         snapshot=snapshot.digest,
         settings=job_settings_digest(job),
         quarantine=job.on_bad_row == "quarantine",
     )
-    for why in found.refused:
+    for why in resumed.refused:
         log.warning(why)
-    if found.adopted:
-        names = sorted({segment.attempt for segment in found.adopted})
+    if resumed.adopted:
+        names = sorted({segment.attempt for segment in resumed.adopted})
         log.info(
-            f"adopted {len(found.adopted)} sealed segments with {found.adopted_rows:,} of {snapshot.rows:,} rows from "
-            f"{', '.join(names)}; {snapshot.rows - found.adopted_rows:,} rows are left to predict"
+            f"adopted {len(resumed.adopted)} sealed segments with {resumed.adopted_rows:,} of {snapshot.rows:,} rows "
+            f"from {', '.join(names)}; {snapshot.rows - resumed.adopted_rows:,} rows are left to predict"
         )
-    return job.model_copy(update={"intervals": list(found.intervals)}), found
+    return job.model_copy(update={"intervals": list(resumed.intervals)}), resumed
 
 
 def commit_attempt(attempt: Attempt, job: PredictJob) -> Manifest:
     """Write the manifest once every rank has ended.
+
+    Args:
+        attempt: the attempt that the ranks worked on.
+        job: the job that they ran.
 
     Raises:
         json2vec.errors.IncompletePredictions: a marker is missing or does not match the plan, or more rows were
@@ -238,6 +280,6 @@ def commit_attempt(attempt: Attempt, job: PredictJob) -> Manifest:
         errors = {rank: error for rank in exc.ranks if (error := error_of(attempt, rank))}
         if not errors:
             raise
-        said = "; ".join(f"rank {rank}: {error_words(error)}" for rank, error in errors.items())
+        causes = "; ".join(f"rank {rank}: {error_words(error)}" for rank, error in errors.items())
         names = tuple(name for error in errors.values() for name in error_names(error))
-        raise RanksFailed(f"{said}. {exc}", ranks=exc.ranks, errors=names) from exc
+        raise RanksFailed(f"{causes}. {exc}", ranks=exc.ranks, errors=names) from exc

@@ -25,8 +25,14 @@ def predict_many(
 ) -> Iterator[tuple[str, Result | Exception]]:
     """Predict several partitions with one start of the ranks.
 
+    Args:
+        pipeline: the pipeline that the partitions belong to.
+        partitions: the partitions' keys; the ranks predict them in this order.
+        run_id: the Dagster run that asks for it.
+        log: gets the ranks' lines and their progress.
+
     Yields:
-        each partition, in order, with its result or with the error that befell it alone.
+        Each partition, in order, with its result or with the error that befell it alone.
     """
     from json2vec.predict.job import PredictJobs
 
@@ -38,42 +44,43 @@ def predict_many(
                 ready[partition] = locks.enter_context(prepare(pipeline, partition, run_id, log, alone=False))
             except (Json2VecError, OSError) as exc:
                 ready[partition] = exc
-        some = {one.attempt.name: one for one in ready.values() if isinstance(one, Prepared)}
-        launch, trouble = _launch_of(pipeline, run_id, list(some.values())), ""
+        uncommitted = {prepared.attempt.name: prepared for prepared in ready.values() if isinstance(prepared, Prepared)}
+        launch, trouble = _launch_of(pipeline, run_id, list(uncommitted.values())), ""
         manifests: dict[str, Manifest] = {}
 
         def commit_one(attempt: Attempt) -> None:
-            one = some.pop(attempt.name)
+            prepared = uncommitted.pop(attempt.name)
             try:
-                manifests[one.partition] = commit(one)
+                manifests[prepared.partition] = commit(prepared)
             except Exception as exc:  # of this partition; the ranks are at work on the others
-                ready[one.partition] = RanksFailed(f"{exc}{trouble}") if trouble else exc
+                ready[prepared.partition] = RanksFailed(f"{exc}{trouble}") if trouble else exc
 
-        if some:
+        if uncommitted:
             launch.folder.mkdir(parents=True, exist_ok=True)
-            launch.job_path.write_text(PredictJobs(jobs=[one.job for one in some.values()]).model_dump_json())
+            jobs = PredictJobs(jobs=[prepared.job for prepared in uncommitted.values()])
+            launch.job_path.write_text(jobs.model_dump_json())
             ranks = pipeline.options.ranks
-            log.info(f"{len(some)} partitions in one start of {ranks} ranks; logs: {launch.log_folder}")
+            log.info(f"{len(uncommitted)} partitions in one start of {ranks} ranks; logs: {launch.log_folder}")
             try:
                 launch_ranks(pipeline, launch, log, commit_one)
             except Json2VecError as exc:  # a partition whose ranks had all ended before is whole all the same
                 log.error(str(exc))
                 trouble = f" (the ranks failed: {exc})"
         # All manifests first: whoever reads them need not wait for what the UI shows of them.
-        for one in list(some.values()):
-            commit_one(one.attempt)
-        for partition, one in ready.items():
-            if isinstance(one, Exception):
-                yield partition, one
+        for prepared in list(uncommitted.values()):
+            commit_one(prepared.attempt)
+        for partition, outcome in ready.items():
+            if isinstance(outcome, Exception):
+                yield partition, outcome
                 continue
             try:
-                yield partition, committed(pipeline, one, manifests[partition], launch)
+                yield partition, committed(pipeline, outcome, manifests[partition], launch)
             except (Json2VecError, OSError) as exc:
                 yield partition, exc
 
 
 def _log_estimate(pipeline: Pipeline, partitions: Sequence[str], log: logging.Logger) -> None:
-    """The run's first line: all partitions together, those left out that have no snapshot."""
+    """Log the run's first line: what all partitions together will take. One without a snapshot is left out."""
     snapshots, asset = [], pipeline.key("input_shards").to_user_string()
     for partition in partitions:
         with suppress(Json2VecError):  # said when the partition's turn comes
@@ -88,4 +95,4 @@ def _launch_of(pipeline: Pipeline, run_id: str, several: Sequence[Prepared]) -> 
     name = f"{run_id}-{several[0].attempt.name}" if several else run_id
     store = pipeline.store.below(f"{LAUNCHES}/{name}")
     folder = store.workspace(Path(pipeline.scratch or default_scratch()) / LAUNCHES / name)
-    return Launch(folder, tuple(one.attempt for one in several), store)
+    return Launch(folder, tuple(prepared.attempt for prepared in several), store)

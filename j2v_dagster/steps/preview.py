@@ -21,41 +21,45 @@ _MAX_TEXT = 80
 
 
 class Shown:
-    """Watches batches pass.
+    """Watches the batches of a load pass: keeps the first rows and counts the predicted labels.
 
     Args:
-        columns: of the table; labels are the texts and truth values among those that come from ``predictions``.
-        rows: how many rows to keep.
+        columns: the path in the rank files of each table column, by the column's name. Labels are the texts and the
+            truth values among those that come from ``predictions``.
+        schema: the table's Arrow schema.
+        rows: number of rows to keep.
     """
 
     def __init__(self, columns: Mapping[str, ColumnPath], schema: pa.Schema, rows: int) -> None:
-        self._wanted = rows
+        self._limit = rows
         self._sample: list[dict[str, Any]] = []
         self._counts: dict[str, Counter[str]] = {
-            one.name: Counter()
-            for one in schema
-            if columns[one.name].root == "predictions"
-            and (pa.types.is_string(one.type) or pa.types.is_large_string(one.type) or pa.types.is_boolean(one.type))
+            column.name: Counter()
+            for column in schema
+            if columns[column.name].root == "predictions" and _is_label(column.type)
         }
 
     def watch(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The same batches."""
+        """Yield the same batches, each once it has been looked at."""
         for batch in batches:
-            if len(self._sample) < self._wanted:
-                self._sample += batch.slice(0, self._wanted - len(self._sample)).to_pylist()
+            if len(self._sample) < self._limit:
+                self._sample += batch.slice(0, self._limit - len(self._sample)).to_pylist()
             for name in list(self._counts):
-                for found in pc.value_counts(batch.column(name)):
-                    self._counts[name][str(found["values"])] += found["counts"].as_py()
+                for counted in pc.value_counts(batch.column(name)):
+                    self._counts[name][str(counted["values"])] += counted["counts"].as_py()
                 if len(self._counts[name]) > MAX_LABELS:
                     del self._counts[name]
             yield batch
 
     def metadata(self) -> dict[str, Any]:
-        """``sample_rows``, and ``distribution COLUMN`` of each column of labels, the most frequent first."""
-        found: dict[str, Any] = {}
+        """The metadata for the UI: ``sample_rows``, and ``distribution COLUMN`` of each column of labels.
+
+        A distribution begins with the most frequent label.
+        """
+        metadata: dict[str, Any] = {}
         if self._sample:
             records = [{name: _short(value) for name, value in row.items()} for row in self._sample]
-            found["sample_rows"] = table_metadata(records)
+            metadata["sample_rows"] = table_metadata(records)
         for name, counts in self._counts.items():
             total = counts.total()
             rows = [
@@ -63,14 +67,19 @@ class Shown:
                 for label, count in counts.most_common(SHOWN_LABELS)
             ]
             if len(counts) > SHOWN_LABELS:
-                left = total - sum(row["rows"] for row in rows)
-                rows.append({"label": f"({len(counts) - SHOWN_LABELS} more)", "rows": left,
-                             "share": round(left / total, 4)})  # fmt: skip
+                others = total - sum(row["rows"] for row in rows)
+                rows.append({"label": f"({len(counts) - SHOWN_LABELS} more)", "rows": others,
+                             "share": round(others / total, 4)})  # fmt: skip
             if rows:
-                found[f"distribution {name}"] = table_metadata(rows)
-        return found
+                metadata[f"distribution {name}"] = table_metadata(rows)
+        return metadata
 
 
-def _short(value: Any) -> str:
+def _is_label(arrow_type: pa.DataType) -> bool:
+    types = pa.types
+    return types.is_string(arrow_type) or types.is_large_string(arrow_type) or types.is_boolean(arrow_type)
+
+
+def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}..."

@@ -28,8 +28,8 @@ class Result:
     """What a step made of one partition.
 
     Attributes:
-        metadata: for the UI.
-        data_version: of the asset's partition; None leaves it to Dagster.
+        metadata: what the UI shows of the partition, by name.
+        data_version: the data version of the asset's partition; None leaves it to Dagster.
     """
 
     metadata: Mapping[str, Any]
@@ -37,7 +37,12 @@ class Result:
 
 
 def shards_result(snapshot: Snapshot, uri: str) -> Result:
-    """Of `input_shards`: the data version is the snapshot's digest."""
+    """The result of `input_shards`; its data version is the snapshot's digest.
+
+    Args:
+        snapshot: the frozen list of the partition's shards.
+        uri: the address of the partition's folder of shards.
+    """
     return Result(
         data_version=snapshot.digest,
         metadata={
@@ -63,12 +68,17 @@ def rank_files_result(
     where: Mapping[str, Any],
     more: Mapping[str, Any],
 ) -> Result:
-    """Of `prediction_rank_files`.
+    """The result of `prediction_rank_files`.
 
     Args:
-        schema: of the rank files.
-        ranks: of `j2v_dagster.steps.result.rank_table`.
-        where: addresses of the attempt. more: what else the run knows of it.
+        job: the job that the ranks ran.
+        manifest: the manifest of the attempt.
+        snapshot: the frozen list of the partition's shards.
+        schema: the Arrow schema of the rank files.
+        lineage: the input columns that each column of the rank files comes from.
+        ranks: one row a rank, as `rank_table` returns them.
+        where: metadata with the addresses of the attempt, by name.
+        more: further metadata, by name, that the run has collected.
     """
     seconds = max(*(float(row["seconds"]) for row in ranks), 1e-9)
     return Result(

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
 
 def verify(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger) -> list[dg.AssetCheckResult]:
-    """Verify the attempt once, keep the verdict, give each check its findings."""
+    """Verify the partition's attempt once, write the verdict beside it, and give each check its findings.
+
+    Args:
+        pipeline: the pipeline that the partition belongs to.
+        partition: the partition's key.
+        run_id: the Dagster run whose attempt is verified.
+        log: gets the verification's summary.
+
+    Returns:
+        One result for each blocking check, then those of the two checks that only warn.
+    """
     from json2vec.verify.verify import verify_predictions
 
     asset = pipeline.key("prediction_rank_files")

@@ -1,4 +1,4 @@
-"""Attempts at partitions: preflight, launch, watch, commit. Knows no Dagster but a logger."""
+"""One start of the ranks, watched to its end: their lines, their progress, and why they failed. Imports no Dagster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _LINES_PER_MESSAGE = 50
 class RanksFailed(Json2VecError):
     """Ranks that did not end well; the message names them, their errors and their logs.
 
-    ``errors`` are the names of the exceptions that they left, and of their causes; empty where ranks were killed.
+    Attributes:
+        ranks: the ranks at fault.
+        errors: the names of the exceptions that they left, and of their causes; empty where ranks were killed.
     """
 
     def __init__(self, message: str, *, ranks: tuple[int, ...] = (), errors: tuple[str, ...] = ()) -> None:
@@ -37,9 +39,10 @@ class Launch:
     """One start of the ranks: the attempts they work on, one after the other, and where the job and the logs lie.
 
     Attributes:
-        folder: on this machine.
-        attempts: one a partition.
-        store: where the logs of several partitions are kept; None where those of one go to its attempt.
+        folder: the folder on this machine that holds the job and the logs.
+        attempts: the attempts in the order of the work, one a partition.
+        store: the folder in which the logs of several partitions are kept; None where the logs of a single partition
+            go to its attempt.
     """
 
     folder: Path
@@ -64,7 +67,7 @@ class Launch:
         return self.attempts[-1].has(f"rank-{rank}.json")
 
     def tidy(self) -> None:
-        """Once the ranks have ended: see `Attempt.tidy`."""
+        """Copy the logs and clear the scratch folders, once the ranks have ended; see `Attempt.tidy`."""
         for attempt in self.attempts:
             attempt.tidy()
         if self.store is not None:
@@ -72,12 +75,20 @@ class Launch:
 
 
 @dataclass
-class _Watched:
-    """What is known of one rank while it runs."""
+class _RankState:
+    """What is known of one rank while it runs.
+
+    Attributes:
+        rows: rows that it has predicted.
+        of: rows that it has to predict; None before its first line of progress.
+        done: attempts that it has finished.
+        rows_per_s: rows a second, by its own count.
+        moved: when it last made progress, in seconds of the monotonic clock.
+    """
 
     rows: int = 0
     of: int | None = None
-    done: int = 0  # jobs
+    done: int = 0
     rows_per_s: float = 0.0
     moved: float = field(default_factory=time.monotonic)
 
@@ -92,47 +103,51 @@ def run_ranks(
     report_every_s: float = 5.0,
     on_done: Callable[[Attempt], None] | None = None,
 ) -> None:
-    """Start the ranks of ``launch``'s job and wait until all have ended well. Whatever else happens, an interrupt as
-    well, none of them is left running.
+    """Start the ranks of a job and wait until all have ended well. Whatever else happens, an interrupt as well, none of
+    them is left running.
 
     Args:
+        launcher: what starts and ends the ranks.
+        launch: the job, the attempts that the ranks work on, and the folder of the logs.
+        ranks: number of processes.
         rank_timeout_s: seconds without progress (rows, or any other line) after which a rank counts as hung.
-        log: gets the ranks' lines and, every ``report_every_s`` seconds, their progress.
+        log: gets the ranks' lines and their progress.
+        report_every_s: seconds between two lines of progress.
         on_done: called with each attempt, in order, that no rank works on any more, well or not, while they work on the
-            next. The ranks' last lines may come too late for it: what was not named is the caller's to look after.
+            next. The ranks' last lines may come too late for it: the caller looks after attempts that were not named.
 
     Raises:
         RanksFailed: a rank failed, was killed or hung; names it, its exit code or signal, its error and its log.
     """
     handle = launcher.submit(str(launch.job_path), ranks=ranks, log_folder=str(launch.log_folder))
     try:
-        watched = {rank: _Watched() for rank in range(ranks)}
+        watched = {rank: _RankState() for rank in range(ranks)}
         since: dict[int, int] = {}
-        reported, told = time.monotonic(), 0
+        reported, handed_on = time.monotonic(), 0
         while True:
             status = launcher.status(handle)  # before the logs, so that the last lines are read as well
             _drain(launcher, handle, since, watched, log)
-            done = min(one.done for one in watched.values())
+            done = min(rank_state.done for rank_state in watched.values())
             if on_done is not None:
                 began = time.monotonic()
-                for attempt in launch.attempts[told:done]:
+                for attempt in launch.attempts[handed_on:done]:
                     on_done(attempt)
-                for one in watched.values():  # whose lines nobody read meanwhile
-                    one.moved += time.monotonic() - began
-            told = done
+                for rank_state in watched.values():  # whose lines nobody read meanwhile
+                    rank_state.moved += time.monotonic() - began
+            handed_on = done
             if status.state != "running":
                 break
             now = time.monotonic()
             if now - reported >= report_every_s:
                 reported = now
                 log.info(_progress(watched))
-            for rank, one in watched.items():
-                if now - one.moved > rank_timeout_s and not launch.done(rank):
+            for rank, rank_state in watched.items():
+                if now - rank_state.moved > rank_timeout_s and not launch.done(rank):
                     launcher.cancel(handle)
                     _drain(launcher, handle, since, watched, log)
                     raise RanksFailed(
-                        f"rank {rank} made no progress for {rank_timeout_s:g} s (rows {one.rows} of "
-                        f"{'unknown' if one.of is None else one.of}); every rank was ended. Log: "
+                        f"rank {rank} made no progress for {rank_timeout_s:g} s (rows {rank_state.rows} of "
+                        f"{'unknown' if rank_state.of is None else rank_state.of}); every rank was ended. Log: "
                         f"{launch.log_folder / f'rank-{rank}.log'}. Remedy: see where it hangs, or raise "
                         "rank_timeout_s",
                         ranks=(rank,),
@@ -147,8 +162,14 @@ def run_ranks(
 
 
 def failure(launch: Launch, status: Status, ranks: int) -> RanksFailed:
-    """The error of a job that did not succeed, from its exit codes, error files and logs."""
-    errors = {rank: error for rank in range(ranks) for one in launch.attempts if (error := error_of(one, rank))}
+    """The error of a job that did not succeed, from its exit codes, error files and logs.
+
+    Args:
+        launch: the start of the ranks.
+        status: the launcher's last word on the job.
+        ranks: number of processes.
+    """
+    errors = {rank: error for rank in range(ranks) for attempt in launch.attempts if (error := error_of(attempt, rank))}
     # torchrun ends the others with SIGTERM once one rank failed: they are not to blame.
     victims = {rank for rank, error in errors.items() if error.get("error") in ("SystemExit", "KeyboardInterrupt")}
     victims |= {rank for rank, code in status.exit_codes.items() if code in (0, -15, 128 + 15)}
@@ -158,8 +179,8 @@ def failure(launch: Launch, status: Status, ranks: int) -> RanksFailed:
     for rank in guilty:
         ended = _ended(status.exit_codes.get(rank))
         log = launch.log_folder / f"rank-{rank}.log"
-        said = f": {error_words(errors[rank])}" if rank in errors else _lasterror_words(log) or " and left no message"
-        parts.append(f"rank {rank} {ended}{said} (log: {log})")
+        cause = f": {error_words(errors[rank])}" if rank in errors else _last_error_words(log) or " and left no message"
+        parts.append(f"rank {rank} {ended}{cause} (log: {log})")
     text = "; ".join(parts) or f"{status.message}{_tail(launch.log_folder / 'launcher.log')}"
     alone = len(launch.attempts) == 1
     outcome = f"attempt {launch.attempts[0].name}" if alone else f"{len(launch.attempts)} partitions"
@@ -171,32 +192,36 @@ def failure(launch: Launch, status: Status, ranks: int) -> RanksFailed:
     )
 
 
-def error_names(error: Mapping[str, Any]) -> list[str]:
-    """Names of an error of a rank and of the exceptions in its traceback."""
+def error_names(error: Mapping[str, object]) -> list[str]:
+    """The names of an error that a rank left and of the exceptions in its traceback.
+
+    Args:
+        error: the content of the rank's error file; see `error_of`.
+    """
     lines = re.findall(r"^([A-Za-z_][\w.]*)(?::|$)", str(error.get("traceback", "")), re.MULTILINE)
     return [str(error.get("error")), *(line.rpartition(".")[2] for line in lines if line != "Traceback")]
 
 
 def _drain(
-    launcher: Launcher, handle: str, since: dict[int, int], watched: dict[int, _Watched], log: logging.Logger
+    launcher: Launcher, handle: str, since: dict[int, int], watched: dict[int, _RankState], log: logging.Logger
 ) -> None:
     """Take in the lines printed since the last call; one message a rank, not a line (an event costs 20 ms)."""
     lines: dict[int, list[str]] = {}
     for line in launcher.logs(handle, since=dict(since)):
         since[line.rank] = line.offset
-        one = watched.get(line.rank)
+        rank_state = watched.get(line.rank)
         progress = _parse_progress(line.text)
-        if one is None or progress is None:
+        if rank_state is None or progress is None:
             lines.setdefault(line.rank, []).append(line.text)
-            if one is not None:
-                one.moved = time.monotonic()
+            if rank_state is not None:
+                rank_state.moved = time.monotonic()
             continue
         # A hung rank may go on printing the same number from another thread.
         done = int(progress.get("done") or 0)
-        if (progress["rows"], done) != (one.rows, one.done) or one.of is None:
-            one.moved = time.monotonic()
-        one.rows, one.of, one.done = int(progress["rows"]), int(progress["of"]), done
-        one.rows_per_s = float(progress.get("rows_per_s") or 0.0)
+        if (progress["rows"], done) != (rank_state.rows, rank_state.done) or rank_state.of is None:
+            rank_state.moved = time.monotonic()
+        rank_state.rows, rank_state.of, rank_state.done = int(progress["rows"]), int(progress["of"]), done
+        rank_state.rows_per_s = float(progress.get("rows_per_s") or 0.0)
     for rank, texts in lines.items():
         name = "torchrun" if rank == LAUNCHER_RANK else f"rank {rank}"
         more = len(texts) - _LINES_PER_MESSAGE
@@ -211,22 +236,23 @@ def _parse_progress(text: str) -> dict[str, Any] | None:
         value = json.loads(text)
     except ValueError:
         return None
-    known = isinstance(value, dict) and value.get("j2v") == "progress" and {"rows", "of"} <= value.keys()
-    return value if known else None
+    is_progress = isinstance(value, dict) and value.get("j2v") == "progress" and {"rows", "of"} <= value.keys()
+    return value if is_progress else None
 
 
-def _progress(watched: Mapping[int, _Watched]) -> str:
-    rows, of = sum(one.rows for one in watched.values()), sum(one.of or 0 for one in watched.values())
-    speed = sum(one.rows_per_s for one in watched.values())
-    ranks = ", ".join(f"rank {rank}: {one.rows:,}/{one.of or 0:,}" for rank, one in watched.items())
-    if any(one.of is None for one in watched.values()):
+def _progress(watched: Mapping[int, _RankState]) -> str:
+    states = watched.values()
+    rows, of = sum(state.rows for state in states), sum(state.of or 0 for state in states)
+    speed = sum(state.rows_per_s for state in states)
+    ranks = ", ".join(f"rank {rank}: {state.rows:,}/{state.of or 0:,}" for rank, state in watched.items())
+    if any(state.of is None for state in states):
         return f"ranks are starting ({ranks})"
     eta = f", {max(of - rows, 0) / speed:.0f} s to go" if speed > 0 and rows < of else ""
     return f"{rows:,} of {of:,} rows, {speed:,.0f} rows/s{eta} ({ranks})"
 
 
 def error_of(attempt: Attempt, rank: int) -> dict[str, Any] | None:
-    """What a rank said of its own failure, where it could."""
+    """The content of the file in which a rank says why it failed; None where it left none."""
     from json2vec.predict.job import error_name
 
     try:
@@ -236,18 +262,19 @@ def error_of(attempt: Attempt, rank: int) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def error_words(error: Mapping[str, Any]) -> str:
+def error_words(error: Mapping[str, object]) -> str:
+    """The error's name and message, as messages quote them."""
     return f"{error.get('error')}: {error.get('message')}"
 
 
-def _lasterror_words(log: Path) -> str:
+def _last_error_words(log: Path) -> str:
     """The last line in which a rank said why it failed: one that cannot reach its store can still do that."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return ""
-    said = [line for line in lines if line.startswith("rank ") and " failed: " in line]
-    return f": {said[-1].partition(' failed: ')[2]}" if said else ""
+    last_words = [line for line in lines if line.startswith("rank ") and " failed: " in line]
+    return f": {last_words[-1].partition(' failed: ')[2]}" if last_words else ""
 
 
 def _ended(code: int | None) -> str:

@@ -51,15 +51,15 @@ def parse_path(text: str) -> ColumnPath:
     parts: list[str] = []
     position = 0
     while position < len(text):
-        found = _STEP.match(text, position)
+        step = _STEP.match(text, position)
         # A plain name needs its dot everywhere but at the beginning.
-        if not found or (found.group(1) and (text[position] == ".") != (position > 0)):
+        if not step or (step.group(1) and (text[position] == ".") != (position > 0)):
             raise ColumnPathError(
                 f'column path {text!r}: cannot read on at character {position + 1}; expected .name or ["any name"], '
                 'as in predictions["record/label"].content.value'
             )
-        parts.append(found.group(1) or json.loads(found.group(2)))
-        position = found.end()
+        parts.append(step.group(1) or json.loads(step.group(2)))
+        position = step.end()
     if not parts or parts[0] not in ROOTS or len(parts) < 2:
         raise ColumnPathError(f"column path {text!r}: expected one of {', '.join(ROOTS)}, then at least one name")
     if parts[0] == "manifest" and (len(parts) != 2 or parts[1] not in MANIFEST_CONSTANTS):
@@ -78,9 +78,9 @@ def parse_columns(columns: Mapping[str, str], *, partition_column: str) -> dict[
         raise ColumnPathError('columns is empty; expected a mapping such as {"id": "inputs.id"}')
     seen = {partition_column.casefold(): partition_column}
     for name in columns:
-        other = seen.get(name.casefold())
-        if not name or "\0" in name or other is not None:
-            reason = "is no name" if other is None else f"clashes with {other!r}"
+        namesake = seen.get(name.casefold())
+        if not name or "\0" in name or namesake is not None:
+            reason = "is no name" if namesake is None else f"clashes with {namesake!r}"
             raise ColumnPathError(
                 f"column {name!r} {reason}; expected non-empty names that differ in more than case, "
                 f"none of them the partition column {partition_column!r}"
@@ -110,14 +110,14 @@ class Projection:
             yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def _column(self, batch: pa.RecordBatch, name: str) -> pa.Array:
-        path, kind = self.columns[name], self.schema.field(name).type
+        path, arrow_type = self.columns[name], self.schema.field(name).type
         if path.root == "manifest":
-            return pa.repeat(pa.scalar(self.constants[path.parts[1]], kind), batch.num_rows)
+            return pa.repeat(pa.scalar(self.constants[path.parts[1]], arrow_type), batch.num_rows)
         array = batch.column(path.root)
         for part in path.parts[1:]:
             # struct_field, not StructArray.field: that one forgets the parents' nulls.
             array = pc.struct_field(array, [array.type.get_field_index(part)])  # pyright: ignore[reportAttributeAccessIssue]
-        return array if array.type == kind else array.cast(kind)
+        return array if array.type == arrow_type else array.cast(arrow_type)
 
 
 def project(columns: Mapping[str, ColumnPath], schema: pa.Schema, constants: Mapping[str, str]) -> Projection:
@@ -129,30 +129,30 @@ def project(columns: Mapping[str, ColumnPath], schema: pa.Schema, constants: Map
     """
     fields = []
     for name, path in columns.items():
-        kind = pa.string() if path.root == "manifest" else _resolve(name, path, schema)
-        if pa.types.is_null(kind):
+        arrow_type = pa.string() if path.root == "manifest" else _resolve(name, path, schema)
+        if pa.types.is_null(arrow_type):
             raise ColumnPathError(
                 f"column {name!r}, path {path.text}: every value of this input is null, so its type is unknown. "
                 "Remedy: give the shards a typed column (Parquet) or declare input_schema"
             )
-        fields.append(pa.field(name, kind))
+        fields.append(pa.field(name, arrow_type))
     return Projection(columns, pa.schema(fields), constants)
 
 
 def _resolve(name: str, path: ColumnPath, schema: pa.Schema) -> pa.DataType:
-    kind: pa.DataType = pa.struct(list(schema))
+    arrow_type: pa.DataType = pa.struct(list(schema))
     for depth, part in enumerate(path.parts):
-        names = [child.name for child in kind] if pa.types.is_struct(kind) else []
+        names = [child.name for child in arrow_type] if pa.types.is_struct(arrow_type) else []
         if part not in names:
             where = ".".join(path.parts[:depth]) or "the rank files"
             raise ColumnPathError(
                 f"column {name!r}, path {path.text}: {where} "
-                + (f"holds {', '.join(map(repr, names))}" if names else f"is {kind}, not a struct")
+                + (f"holds {', '.join(map(repr, names))}" if names else f"is {arrow_type}, not a struct")
                 + f"; there is no {part!r}. Remedy: correct the column mapping"
             )
-        kind = kind.field(part).type
-    return _decoded(kind)
+        arrow_type = arrow_type.field(part).type
+    return _decoded(arrow_type)
 
 
-def _decoded(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+def _decoded(arrow_type: pa.DataType) -> pa.DataType:
+    return arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type

@@ -56,7 +56,7 @@ MOST_HELD = 64 * 2**20
 
 def rows(*ids: str) -> list[pa.RecordBatch]:
     """Rows of `SCHEMA`, one batch an id."""
-    values = [{"id": one, "score": 0.5, "day": {"value": "late", "p": 0.25}} for one in ids]
+    values = [{"id": row_id, "score": 0.5, "day": {"value": "late", "p": 0.25}} for row_id in ids]
     return [pa.RecordBatch.from_pylist([value], schema=SCHEMA) for value in values]
 
 
@@ -282,14 +282,14 @@ class WarehouseContract:
         values.append(dict.fromkeys(TYPES.names))
         batch = pa.RecordBatch.from_pylist(values, schema=TYPES)
         load(warehouse, [batch], batch.num_rows, schema=TYPES)
-        found = sorted((plain(row) for row in self.read(warehouse, TABLE)), key=lambda row: str(row["number"]))
+        arrived = sorted((plain(row) for row in self.read(warehouse, TABLE)), key=lambda row: str(row["number"]))
         expected = [plain({**row, COLUMN: P20}) for row in batch.to_pylist()]
         for column in [*TYPES.names, COLUMN]:
-            assert [row[column] for row in found] == [row[column] for row in expected], column
-        assert all(row.keys() == {*TYPES.names, COLUMN} for row in found)
+            assert [row[column] for row in arrived] == [row[column] for row in expected], column
+        assert all(row.keys() == {*TYPES.names, COLUMN} for row in arrived)
 
     @pytest.mark.parametrize(
-        ("kind", "value"),
+        ("arrow_type", "value"),
         [
             (pa.timestamp("ns"), 1_706_702_400_000_001_000),
             (pa.timestamp("ns", tz="UTC"), 1_706_702_400_000_001_000),
@@ -304,10 +304,10 @@ class WarehouseContract:
         ids=str,
     )
     def test_a_rare_type_arrives_as_it_was_or_is_refused_by_name(
-        self, warehouse: Any, kind: pa.DataType, value: Any
+        self, warehouse: Any, arrow_type: pa.DataType, value: Any
     ) -> None:
-        schema = pa.schema([("id", pa.string()), ("cell", pa.struct([("rare", kind)]))])
-        array = pa.StructArray.from_arrays([pa.array([value], kind)], fields=list(schema.field("cell").type))
+        schema = pa.schema([("id", pa.string()), ("cell", pa.struct([("rare", arrow_type)]))])
+        array = pa.StructArray.from_arrays([pa.array([value], arrow_type)], fields=list(schema.field("cell").type))
         batch = pa.RecordBatch.from_arrays([pa.array(["a"]), array], schema=schema)
         refusal = None
         try:

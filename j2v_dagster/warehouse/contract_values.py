@@ -58,12 +58,12 @@ def plain(value: Any) -> Any:
     numbers their text, by which NaN equals NaN and 0.0 is not -0.0.
     """
     if isinstance(value, Mapping):
-        return {name: plain(one) for name, one in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, pa.MonthDayNano):  # a tuple, like a pair of a map
         months, days, nanoseconds = value
         return value if months else datetime.timedelta(days=days, microseconds=nanoseconds / 1000)
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, Decimal):

@@ -82,38 +82,38 @@ class DuckDBWarehouse:
                     partition,
                 )
                 connection.unregister(_INCOMING)
-                found = _count(connection, f"SELECT count(*) FROM {name} WHERE {column} = ?", partition)
-                check_rows(f"table {self.uri(table)}, partition {partition!r}", found, rows)
+                arrived = _count(connection, f"SELECT count(*) FROM {name} WHERE {column} = ?", partition)
+                check_rows(f"table {self.uri(table)}, partition {partition!r}", arrived, rows)
                 connection.execute("COMMIT")
             except duckdb.Error as exc:
                 raise WarehouseError(
                     f"table {self.uri(table)}, partition {partition!r}: {exc}. Nothing was changed"
                 ) from exc
             # Leaving the connection without COMMIT rolls back.
-            return Loaded(rows=found, replaced=replaced, created=created)
+            return Loaded(rows=arrived, replaced=replaced, created=created)
 
     def _prepare(self, connection: duckdb.DuckDBPyConnection, table: str, expected: dict[str, str]) -> bool:
         """Make the table, or compare its columns with those to load; whether it was made."""
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(self.schema)}")
-        found = dict(
+        existing = dict(
             connection.execute(
                 "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
                 "AND schema_name = ? AND table_name = ? ORDER BY column_index",
                 [self.schema, table],
             ).fetchall()
         )
-        if not found:
-            columns = ", ".join(f"{quote(name)} {kind}" for name, kind in expected.items())
+        if not existing:
+            columns = ", ".join(f"{quote(name)} {column_type}" for name, column_type in expected.items())
             connection.execute(f"CREATE TABLE {quote(self.schema)}.{quote(table)} ({columns})")
             return True
-        if found != expected:
-            raise SchemaDrift(self._drift(table, expected, found))
+        if existing != expected:
+            raise SchemaDrift(self._drift(table, expected, existing))
         return False
 
-    def _drift(self, table: str, expected: dict[str, str], found: dict[str, str]) -> str:
+    def _drift(self, table: str, expected: dict[str, str], existing: dict[str, str]) -> str:
         alter = f"ALTER TABLE {quote(self.schema)}.{quote(table)}"
         return describe_drift(
-            self.uri(table), expected, found, how="run: {};",
+            self.uri(table), expected, existing, how="run: {};",
             add=lambda column, new: f"{alter} ADD COLUMN {quote(column)} {new}",
             drop=lambda column: f"{alter} DROP COLUMN {quote(column)}",
             change=lambda column, new: f"{alter} ALTER COLUMN {quote(column)} TYPE {new}",
@@ -189,26 +189,27 @@ def storable(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_type(_storable(field.type, field.name)) for field in schema])
 
 
-def _storable(kind: pa.DataType, where: str) -> pa.DataType:
+def _storable(arrow_type: pa.DataType, where: str) -> pa.DataType:
     def inner(field: pa.Field, name: str) -> pa.Field:
         return field.with_type(_storable(field.type, f"{where}.{name}"))
 
     # Types that hold others keep their fields, so that a type without anything to replace stays equal to itself.
-    if pa.types.is_struct(kind):
-        return pa.struct([inner(child, child.name) for child in kind])
-    if pa.types.is_map(kind):
-        return pa.map_(inner(kind.key_field, "key"), inner(kind.item_field, "value"), keys_sorted=kind.keys_sorted)
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(inner(kind.value_field, "element"), kind.list_size)
-    if pa.types.is_list(kind):
-        return pa.list_(inner(kind.value_field, "element"))
-    if pa.types.is_large_list(kind):
-        return pa.large_list(inner(kind.value_field, "element"))
-    if pa.types.is_float16(kind):
+    if pa.types.is_struct(arrow_type):
+        return pa.struct([inner(child, child.name) for child in arrow_type])
+    if pa.types.is_map(arrow_type):
+        key, value = inner(arrow_type.key_field, "key"), inner(arrow_type.item_field, "value")
+        return pa.map_(key, value, keys_sorted=arrow_type.keys_sorted)
+    if pa.types.is_fixed_size_list(arrow_type):
+        return pa.list_(inner(arrow_type.value_field, "element"), arrow_type.list_size)
+    if pa.types.is_list(arrow_type):
+        return pa.list_(inner(arrow_type.value_field, "element"))
+    if pa.types.is_large_list(arrow_type):
+        return pa.large_list(inner(arrow_type.value_field, "element"))
+    if pa.types.is_float16(arrow_type):
         return pa.float32()
-    if pa.types.is_duration(kind) and kind.unit == "ns":
+    if pa.types.is_duration(arrow_type) and arrow_type.unit == "ns":
         raise WarehouseError(
-            f"column {where!r} is {kind}, of which DuckDB would keep microseconds only. Nothing was changed. Remedy: "
-            "leave the column out, or cast it in the shards"
+            f"column {where!r} is {arrow_type}, of which DuckDB would keep microseconds only. Nothing was changed. "
+            "Remedy: leave the column out, or cast it in the shards"
         )
-    return kind
+    return arrow_type

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from j2v_dagster.warehouse.base import WarehouseError
 
 
-def check_rows(where: str, found: int, rows: int) -> None:
+def check_rows(where: str, arrived: int, rows: int) -> None:
     """Compare the number of rows that arrived with the manifest's, before anything becomes visible.
 
     Args:
@@ -18,14 +18,14 @@ def check_rows(where: str, found: int, rows: int) -> None:
     Raises:
         WarehouseError: they differ.
     """
-    if found != rows:
-        raise WarehouseError(f"{where}: {found} rows arrived; expected the manifest's {rows}. Nothing was changed")
+    if arrived != rows:
+        raise WarehouseError(f"{where}: {arrived} rows arrived; expected the manifest's {rows}. Nothing was changed")
 
 
 def describe_drift(
     where: str,
     expected: Mapping[str, str],
-    found: Mapping[str, str],
+    existing: Mapping[str, str],
     *,
     add: Callable[[str, str], str] = lambda column, new: f"add column {column!r}",
     drop: Callable[[str], str] = lambda column: f"delete column {column!r}",
@@ -44,8 +44,8 @@ def describe_drift(
         how: is put around the remedies, which take the place of ``{}``.
     """
     lines, remedies = [], []
-    for column in {**expected, **found}:
-        new, old = expected.get(column), found.get(column)
+    for column in {**expected, **existing}:
+        new, old = expected.get(column), existing.get(column)
         if old is None:
             lines.append(f"column {column!r} ({new}) is not in the table")
             remedies.append(add(column, str(new)))

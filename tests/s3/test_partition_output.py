@@ -88,13 +88,13 @@ def test_the_pointer_moves_over_the_version_that_was_seen_only(output: Partition
     assert output.current() is None
     seen = output.current_version()
     assert seen is None
-    output.publish(first, "digest", over=seen)
+    output.publish(first, "digest", expected_version=seen)
     with pytest.raises(StoreError, match=r"_current\.json was moved by another run while attempt .* Remedy"):
-        output.publish(second, "digest", over=seen)
+        output.publish(second, "digest", expected_version=seen)
     version = output.current_version()
-    output.publish(second, "digest", over=version)
+    output.publish(second, "digest", expected_version=version)
     with pytest.raises(StoreError, match="moved by another run"):
-        output.publish(third, "digest", over=version)
+        output.publish(third, "digest", expected_version=version)
     assert (output.current() or {})["attempt"] == second.name
 
 

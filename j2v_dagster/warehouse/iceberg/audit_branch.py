@@ -78,10 +78,10 @@ class AuditBranch:
                 self.table.transaction() as transaction,
                 transaction.update_snapshot(snapshot_properties=properties, branch=self.name).overwrite() as producer,
             ):
-                for one in old:
-                    producer.delete_data_file(one)
-                for one in new:
-                    producer.append_data_file(one)
+                for data_file in old:
+                    producer.delete_data_file(data_file)
+                for data_file in new:
+                    producer.append_data_file(data_file)
         except CommitFailedException:
             self.table.refresh()
             return None
@@ -122,24 +122,25 @@ class AuditBranch:
     ) -> None:
         import pyarrow.parquet as pq
 
-        def compare(what: str, found: Any, expected: Any) -> None:
-            if found != expected:
+        def compare(label: str, actual: Any, expected: Any) -> None:
+            if actual != expected:
                 raise WarehouseError(
-                    f"{self.where}: {what} on the audit branch: {found}; expected {expected}. Nothing was changed"
+                    f"{self.where}: {label} on the audit branch: {actual}; expected {expected}. Nothing was changed"
                 )
 
-        paths = sorted(one.file_path for one in self.files(staged))
-        compare("data files", paths, sorted(one.file_path for one in new))
-        for one in new:
-            source = self.table.io.new_input(one.file_path)
+        paths = sorted(data_file.file_path for data_file in self.files(staged))
+        compare("data files", paths, sorted(data_file.file_path for data_file in new))
+        for data_file in new:
+            source = self.table.io.new_input(data_file.file_path)
             with source.open() as file:
-                found = pq.ParquetFile(file).metadata.num_rows, len(source)
-            compare(f"rows and bytes of {one.file_path}", found, (one.record_count, one.file_size_in_bytes))
+                actual = pq.ParquetFile(file).metadata.num_rows, len(source)
+            recorded = data_file.record_count, data_file.file_size_in_bytes
+            compare(f"rows and bytes of {data_file.file_path}", actual, recorded)
         filtered = self.table.scan(row_filter=in_partition(self.column, self.partition), snapshot_id=staged.snapshot_id)
         compare("rows", filtered.count(), rows)
         before, after = _property(base, "total-records"), _property(staged, "total-records")
         if before is not None and after is not None:  # other writers may leave these out
-            kept = int(before) - sum(one.record_count for one in old)
+            kept = int(before) - sum(data_file.record_count for data_file in old)
             compare("rows of other partitions", int(after) - rows, kept)
 
     def fast_forward(self, base: Snapshot, staged: Snapshot) -> bool:
@@ -185,21 +186,21 @@ class AuditBranch:
         """Set the branch to ``base``, and remove what a load that died, or our last try, left on it."""
         from pyiceberg.exceptions import CommitFailedException
 
-        left = self.table.snapshot_by_name(self.name)
-        if self.staged is not None and (left is None or left.snapshot_id != self.staged.snapshot_id):
+        leftover = self.table.snapshot_by_name(self.name)
+        if self.staged is not None and (leftover is None or leftover.snapshot_id != self.staged.snapshot_id):
             raise self._overtaken()
         updates = [_set_ref(self.name, base)]
-        abandoned = left if left is not None and self._is_unpublished(left) else None
+        abandoned = leftover if leftover is not None and self._is_unpublished(leftover) else None
         if abandoned is not None:
             updates.append(_remove_snapshot(abandoned))
         for _ in range(_COMMITS):
             try:
-                self._commit(updates, {self.name: left.snapshot_id if left else None})
+                self._commit(updates, {self.name: leftover.snapshot_id if leftover else None})
                 break
             except CommitFailedException:
                 # Somebody committed: to another branch, which is no matter, or to this one, which is.
                 self.table.refresh()
-                if self._head() != (left.snapshot_id if left else None):
+                if self._head() != (leftover.snapshot_id if leftover else None):
                     raise self._overtaken() from None
                 _pause()
         else:
@@ -217,7 +218,10 @@ class AuditBranch:
 
         requirements = (
             AssertTableUUID(uuid=self.table.metadata.table_uuid),
-            *(AssertRefSnapshotId.model_validate({"ref": name, "snapshot-id": one}) for name, one in expected.items()),
+            *(
+                AssertRefSnapshotId.model_validate({"ref": name, "snapshot-id": snapshot_id})
+                for name, snapshot_id in expected.items()
+            ),
         )
         self.table.catalog.commit_table(self.table, requirements, tuple(updates))
 
@@ -241,7 +245,7 @@ class AuditBranch:
         from pyiceberg.table.snapshots import ancestors_of
 
         main = self.table.current_snapshot()
-        return any(one.snapshot_id == snapshot.snapshot_id for one in ancestors_of(main, self.table.metadata))
+        return any(ancestor.snapshot_id == snapshot.snapshot_id for ancestor in ancestors_of(main, self.table.metadata))
 
     def _is_unpublished(self, snapshot: Snapshot) -> bool:
         """Whether a load of this partition staged it and did not come to publish it."""

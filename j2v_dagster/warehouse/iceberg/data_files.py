@@ -82,7 +82,7 @@ class DataFiles:
                 continue
             key = pa.repeat(pa.scalar(self.partition, pa.string()), batch.num_rows)
             columns = dict(zip([*batch.schema.names, self.column], [*batch.columns, key], strict=True))
-            arrays = [columns[one.name].cast(one.type) for one in schema]
+            arrays = [columns[field.name].cast(field.type) for field in schema]
             held.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
             size += held[-1].nbytes
             if size >= enough:
@@ -110,10 +110,10 @@ def partition_files(table: Table, snapshot: Snapshot, *, column: str, partition:
     """
     scan = table.scan(row_filter=in_partition(column, partition), snapshot_id=snapshot.snapshot_id)
     files = [task.file for task in scan.plan_files()]
-    for one in files:
-        if one.spec_id != table.spec().spec_id:
+    for data_file in files:
+        if data_file.spec_id != table.spec().spec_id:
             raise WarehouseError(
-                f"{one.file_path} was written with another partition spec and may hold other partitions than "
+                f"{data_file.file_path} was written with another partition spec and may hold other partitions than "
                 f"{partition!r}. Nothing was changed. Remedy: rewrite the table's data files with its spec of today"
             )
     return files

@@ -119,7 +119,7 @@ class IcebergWarehouse:
                 )
                 try:
                     files = new.write(batches)
-                    check_rows(where, sum(one.record_count for one in files), rows)
+                    check_rows(where, sum(data_file.record_count for data_file in files), rows)
                     replaced = self._publish(branch, files, rows=rows, note=note or {})
                 except OutcomeUnknown:
                     raise
@@ -145,7 +145,7 @@ class IcebergWarehouse:
                 time.sleep(random.uniform(0.02, 0.1) * min(attempt, 10))
             base = branch.main()
             old = branch.files(base)
-            paths = {one.file_path for one in old}
+            paths = {data_file.file_path for data_file in old}
             if first is not None and paths != first:
                 raise WarehouseError(
                     f"{branch.where}: another load published this partition meanwhile (snapshot {base.snapshot_id}), "
@@ -157,7 +157,7 @@ class IcebergWarehouse:
                 continue
             branch.audit(base, staged, old, files, rows=rows)
             if branch.fast_forward(base, staged):
-                return sum(one.record_count for one in old)
+                return sum(data_file.record_count for data_file in old)
         raise WarehouseError(
             f"{branch.where}: other partitions were published {self.commit_attempts} times while this one tried. "
             "Nothing was changed. Remedy: run fewer loads of this table at once, or raise commit_attempts"
@@ -196,14 +196,14 @@ class IcebergWarehouse:
                 created = True
             except TableAlreadyExistsError:
                 opened, created = catalog.load_table(identifier), False
-        expected, found = spell_columns(numbered.columns), spell_columns(opened.schema().columns)
-        if found != expected:
+        expected, existing = spell_columns(numbered.columns), spell_columns(opened.schema().columns)
+        if existing != expected:
             raise SchemaDrift(
-                describe_drift(self.uri(table), expected, found, how="{} (in Python: table.update_schema())")
+                describe_drift(self.uri(table), expected, existing, how="{} (in Python: table.update_schema())")
             )
         spec = opened.spec()
         source = opened.schema().find_field(partition_column).field_id
-        if [(one.source_id, str(one.transform)) for one in spec.fields] != [(source, "identity")]:
+        if [(field.source_id, str(field.transform)) for field in spec.fields] != [(source, "identity")]:
             raise SchemaDrift(
                 f"table {self.uri(table)} is partitioned by {spec}; expected the identity of {partition_column!r} "
                 "alone. Nothing was changed. Remedy: load into another table, or restore the partition spec"
@@ -213,8 +213,8 @@ class IcebergWarehouse:
 
     def _without_secrets(self, text: str) -> str:
         secrets = [value for name, value in self.properties.items() if _SECRET.search(name) and value]
-        for one in secrets:
-            text = text.replace(one, "***")
+        for secret in secrets:
+            text = text.replace(secret, "***")
         return re.sub(r"://[^/@\s]+@", "://***@", text)
 
     @contextmanager

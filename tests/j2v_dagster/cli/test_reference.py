@@ -65,7 +65,7 @@ def test_numbers_that_help_repeats_are_those_of_the_code() -> None:
     """Importing the modules that hold them takes longer than help may."""
     from j2v_dagster.attempts.clean import PENDING_DAYS
     from j2v_dagster.cli.contract import contract, profile
-    from j2v_dagster.demo.model import Settings
+    from j2v_dagster.demo.model import TrainingSettings
     from j2v_dagster.options import PipelineOptions
     from json2vec.contract import SAMPLE_ROWS
     from json2vec.profile.sampling import PROFILE_ROWS
@@ -75,7 +75,7 @@ def test_numbers_that_help_repeats_are_those_of_the_code() -> None:
         assert f"[default: {PipelineOptions.model_fields[name].default}]" in said
     assert f"[default: {SAMPLE_ROWS}]" in help_of(contract)
     assert f"[default: {PROFILE_ROWS}]" in help_of(profile)
-    assert f"[default: {Settings().epochs}]" in help_of(cli.commands["demo"])
+    assert f"[default: {TrainingSettings().epochs}]" in help_of(cli.commands["demo"])
     assert f"--older-than and {PENDING_DAYS:g}]" in help_of(cli.commands["clean"])
 
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 
-from j2v_dagster.demo.model import ARR_DELAY, DAY_DELAY, LEG_SLOTS, Settings, build_model, undo_class_weights
+from j2v_dagster.demo.model import ARR_DELAY, DAY_DELAY, LEG_SLOTS, TrainingSettings, build_model, undo_class_weights
 from j2v_dagster.demo.observations import DAY_DELAYS, observe, read_sources
 from j2v_dagster.demo.report import probabilities
 from j2v_dagster.demo.shards import to_table
@@ -26,7 +26,7 @@ def day() -> pl.DataFrame:
 @pytest.fixture
 def model(day: pl.DataFrame) -> Model:
     torch.manual_seed(2013)
-    model = build_model(dataclasses.replace(Settings(), d_model=8, batch_size=32))
+    model = build_model(dataclasses.replace(TrainingSettings(), d_model=8, batch_size=32))
     model.encode(to_table(day), strata="train")  # learns the vocabularies
     return model.eval()
 
@@ -78,11 +78,11 @@ def test_undoing_class_weights_multiplies_odds_by_the_root_of_the_counts(model: 
 
 def test_fingerprint_follows_settings_days_and_shards() -> None:
     days, files = [date(2013, 1, 8)], [("part-0.parquet", 10)]
-    first = Settings().fingerprint(days, files)
-    assert first == Settings().fingerprint(days, files)
+    first = TrainingSettings().fingerprint(days, files)
+    assert first == TrainingSettings().fingerprint(days, files)
     others = {
-        Settings(lr=0.5).fingerprint(days, files),
-        Settings().fingerprint([date(2013, 1, 9)], files),
-        Settings().fingerprint(days, [("part-0.parquet", 11)]),
+        TrainingSettings(lr=0.5).fingerprint(days, files),
+        TrainingSettings().fingerprint([date(2013, 1, 9)], files),
+        TrainingSettings().fingerprint(days, [("part-0.parquet", 11)]),
     }
     assert len(others | {first}) == 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from j2v_dagster.demo.model import Settings, build_model
+from j2v_dagster.demo.model import TrainingSettings, build_model
 from j2v_dagster.demo.shards import write_missing
 from j2v_dagster.steps.contract import drift_rows
 from json2vec import StreamingDataModule
@@ -21,7 +21,7 @@ from json2vec.storage.opening import open_store
 def test_the_days_of_the_demo_keep_the_contract(tmp_path: Path) -> None:
     days = [date(2013, 1, 20) + timedelta(number) for number in range(14)]
     write_missing(tmp_path, days)
-    model = build_model(Settings())
+    model = build_model(TrainingSettings())
     StreamingDataModule(model, tmp_path, "parquet", train="/dt=2013-01-").setup("fit")
     values = load(model.save(tmp_path / "model.ckpt"))
     for day in days[12:]:
