@@ -6,43 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from json2vec.errors import ReadError
-
-pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
-
-
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """``kind`` without what only concerns storage: dictionaries, views, run ends, extensions, NOT NULL."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return plain_type(kind.storage_type)
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return plain_type(kind.value_type)
-    if pa.types.is_string_view(kind):
-        return pa.large_string()
-    if pa.types.is_binary_view(kind):
-        return pa.large_binary()
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(f.name, plain_type(f.type)) for f in kind])
-    if pa.types.is_map(kind):
-        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_item(kind), kind.list_size)
-    if pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind):
-        return pa.large_list(_item(kind))
-    if pa.types.is_list(kind) or pa.types.is_list_view(kind):
-        return pa.list_(_item(kind))
-    return kind
-
-
-def _item(kind: Any) -> pa.Field:
-    return pa.field("item", plain_type(kind.value_type))
-
-
-def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """Every field of ``schema`` in its `plain_type`, nullable, without metadata."""
-    return pa.schema([pa.field(f.name, plain_type(f.type)) for f in schema])
+from json2vec.reading.plain import lists, plain, plain_schema, spans
 
 
 def text_type(kind: pa.DataType) -> pa.DataType:
@@ -162,14 +128,12 @@ def _cast(array: Any, kind: Any) -> Any:
     have = array.type
     if have.equals(kind):
         return array
-    if isinstance(array, pa.ExtensionArray):
-        return _cast(array.storage, kind)
+    array = plain(array)
+    have = array.type
+    if have.equals(kind):
+        return array
     if pa.types.is_null(kind) and array.null_count == len(array):
         return pa.nulls(len(array))  # a CSV column without values is inferred as null and read as text
-    if pa.types.is_dictionary(have):
-        return _cast(array.dictionary_decode(), kind)
-    if pa.types.is_run_end_encoded(have):
-        return _cast(pc.run_end_decode(array), kind)
     if pa.types.is_struct(have) and pa.types.is_struct(kind):
         position = {f.name: i for i, f in enumerate(have)}
         children = [
@@ -180,17 +144,9 @@ def _cast(array: Any, kind: Any) -> Any:
         return pa.StructArray.from_arrays(children, fields=list(kind), mask=mask)
     if not (pa.types.is_nested(have) and pa.types.is_nested(kind)) or pa.types.is_null(have):
         return array.cast(kind)
-    if pa.types.is_list_view(have) or pa.types.is_large_list_view(have):
-        return _cast(array.cast(pa.large_list(have.value_field)), kind)
     variable = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     if variable and (pa.types.is_list(have) or pa.types.is_large_list(have)):
-        offset_type, build = (
-            (pa.int64(), pa.LargeListArray) if pa.types.is_large_list(kind) else (pa.int32(), pa.ListArray)
-        )
-        begin = array.offsets[0].as_py() if len(array) else 0
-        end = array.offsets[-1].as_py() if len(array) else 0
+        offsets, begin, end = spans(array)
         values = _cast(array.values.slice(begin, end - begin), kind.value_type)
-        offsets = pc.subtract(array.offsets, pa.scalar(begin, array.offsets.type)).cast(offset_type)
-        mask = array.is_null() if array.null_count else None
-        return build.from_arrays(offsets, values, type=kind, mask=mask)
+        return lists(offsets, values, kind, array.is_null() if array.null_count else None)
     return array.cast(kind)

@@ -13,7 +13,8 @@ import pyarrow as pa
 from json2vec.enums import Strata
 from json2vec.errors import ProcessorError, ReadError
 from json2vec.processors import ROW_COLUMN, Preprocessor
-from json2vec.reading.conform import conform, plain_schema
+from json2vec.reading.conform import conform
+from json2vec.reading.plain import plain_schema
 
 _MISFITS = (pa.ArrowException, ReadError, TypeError, ValueError, OverflowError)
 
