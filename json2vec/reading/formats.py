@@ -17,6 +17,7 @@ from json2vec.enums import Suffix
 from json2vec.errors import Json2VecError, ReadError, missing_extra
 from json2vec.reading import text
 from json2vec.reading.file_slices import MAX_PIECE_ROWS, BadRow, Piece
+from json2vec.reading.int96 import checked_int96, int96_columns
 from json2vec.reading.orc_tail import orc_stripe_rows
 
 PIECE_BYTES = 16 << 20  # a piece of a Parquet file is decoded to about this much; rows of many MB come one by one
@@ -69,6 +70,7 @@ def _read_parquet(file: IO[bytes], where: str, start: int, stop: int, schema: pa
     wanted = np.flatnonzero((ends > start) & (begins < stop)).tolist()
     held = set(reader.schema_arrow.names)
     columns = [name for name in schema.names if name in held]
+    int96 = int96_columns(reader, columns)
     flat = [i for i in range(metadata.num_columns) if metadata.schema.column(i).max_repetition_level == 0]
     for i in wanted:
         for j in flat:  # a column without lists has one value or null a row
@@ -80,6 +82,8 @@ def _read_parquet(file: IO[bytes], where: str, start: int, stop: int, schema: pa
             batches: Any = _column_less(groups[i].num_rows)
         else:
             batches = reader.iter_batches(rows, row_groups=[i], columns=columns)
+            if int96:
+                batches = checked_int96(file, batches, int96, schema, i, rows, where, int(begins[i]))
         yield from _between(batches, int(begins[i]), start, min(stop, int(ends[i])))
 
 
