@@ -16,7 +16,7 @@ import pyarrow as pa
 from json2vec.contract.breach import Breach, Severity
 from json2vec.contract.types import child_type, judge, spell
 from json2vec.profile.profile import Profile
-from json2vec.reading.conform import plain_schema
+from json2vec.reading.plain import plain_schema
 from json2vec.reading.type_family import family
 from json2vec.schema.nodes import Leaf
 from json2vec.schema.queries import EACH

@@ -253,10 +253,11 @@ def _joined(first: RowBatch, second: RowBatch) -> RowBatch:
 
 def _concat_unified(first: pa.RecordBatch, second: pa.RecordBatch) -> pa.RecordBatch:
     from json2vec.reading.conform import conform
+    from json2vec.reading.plain import plain_schema
+    from json2vec.reading.unite import unite_schemas
 
-    schema = first.schema if first.schema.equals(second.schema) else pa.unify_schemas(
-        [first.schema, second.schema], promote_options="permissive"
-    )  # fmt: skip
+    same = first.schema.equals(second.schema)
+    schema = first.schema if same else unite_schemas(plain_schema(first.schema), plain_schema(second.schema))
     return pa.concat_batches([conform(b, schema, lambda row: f"observation {row}") for b in (first, second)])
 
 

@@ -16,6 +16,7 @@ from json2vec.enums import Strata
 from json2vec.errors import EncodeError
 from json2vec.fields.registry import field_type
 from json2vec.fields.vocabulary import NO_VOCABULARY, Vocabulary
+from json2vec.reading.plain import plain_batch
 from json2vec.reading.row_batch import RowBatch
 from json2vec.schema.nodes import Leaf
 from json2vec.schema.schema import Schema
@@ -40,6 +41,8 @@ def encode_batch(
         EncodeError: a value that its field cannot encode, naming address, file and row.
     """
     observations: Any = rows.observations if isinstance(rows, RowBatch) else rows
+    if isinstance(observations, pa.RecordBatch):
+        observations = plain_batch(observations)
     predict = strata is Strata.predict
     leaves = schema.inputs if predict else schema.active
     fields = {}
@@ -62,7 +65,9 @@ def resolve(
     lengths, overflows = [array.max_length for array in above], [array.overflow for array in above]
     if isinstance(observations, pa.RecordBatch):
         if query.steps is not None:
-            return resolve_arrow(observations, address, query, lengths, overflows, predict=predict)
+            if query.steps[0] in records.schema.names:
+                records = plain_batch(records.select([query.steps[0]]))
+            return resolve_arrow(records, address, query, lengths, overflows, predict=predict)
         records = records.to_pylist()
     return resolve_rows(records, address, query, lengths, overflows, predict=predict)
 

@@ -1,7 +1,7 @@
 """What a column of another Arrow type means to a field: the form of the answer, and rules that several fields share.
 
 Every rule takes the options of the leaf, the type in training and the type now, both plain
-(`json2vec.reading.conform.plain_type`). A rule that fits one field type alone stands in its file.
+(`json2vec.reading.plain.plain_type`). A rule that fits one field type alone stands in its file.
 """
 
 from __future__ import annotations

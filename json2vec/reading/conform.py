@@ -3,46 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from json2vec.errors import ReadError
-
-pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
-
-
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """``kind`` without what only concerns storage: dictionaries, views, run ends, extensions, NOT NULL."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return plain_type(kind.storage_type)
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return plain_type(kind.value_type)
-    if pa.types.is_string_view(kind):
-        return pa.large_string()
-    if pa.types.is_binary_view(kind):
-        return pa.large_binary()
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(f.name, plain_type(f.type)) for f in kind])
-    if pa.types.is_map(kind):
-        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_item(kind), kind.list_size)
-    if pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind):
-        return pa.large_list(_item(kind))
-    if pa.types.is_list(kind) or pa.types.is_list_view(kind):
-        return pa.list_(_item(kind))
-    return kind
-
-
-def _item(kind: Any) -> pa.Field:
-    return pa.field("item", plain_type(kind.value_type))
-
-
-def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """Every field of ``schema`` in its `plain_type`, nullable, without metadata."""
-    return pa.schema([pa.field(f.name, plain_type(f.type)) for f in schema])
+from json2vec.reading.exact import cast, shown
+from json2vec.reading.plain import plain_schema
+from json2vec.reading.unite import unite
 
 
 def text_type(kind: pa.DataType) -> pa.DataType:
@@ -78,29 +45,20 @@ class Unifier:
             twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
             raise ReadError(f"{where}: columns {twice} occur more than once. Remedy: rename them")
         plain = plain_schema(schema)
-        try:
-            self.schema = pa.unify_schemas([self.schema, plain], promote_options="permissive")
-        except (pa.ArrowTypeError, pa.ArrowInvalid):
-            self.schema = self._by_column(plain, where)
-        self._seen = [*self._seen[-3:], schema]
-
-    def _by_column(self, schema: pa.Schema, where: str) -> pa.Schema:
         fields = {f.name: f for f in self.schema}
-        for new in schema:
+        for new in plain:
             old = fields.setdefault(new.name, new)
-            try:
-                fields[new.name] = pa.unify_schemas(
-                    [pa.schema([old]), pa.schema([new])], promote_options="permissive"
-                ).field(0)
-            except (pa.ArrowTypeError, pa.ArrowInvalid) as exc:
-                if self._text:
-                    fields[new.name] = pa.field(new.name, pa.string())
-                    continue
+            kind = unite(old.type, new.type)
+            if kind is None and self._text:
+                kind = pa.string()
+            if kind is None:
                 raise ReadError(
                     f"{where}: column {new.name!r} has type {new.type}; earlier rows or files have {old.type}, and "
-                    f"neither holds the other ({exc}). Remedy: write both alike, or say input_schema="
-                ) from exc
-        return pa.schema(list(fields.values()))
+                    "neither holds the other. Remedy: write both alike, or say input_schema="
+                )
+            fields[new.name] = old if kind.equals(old.type) else pa.field(new.name, kind)
+        self.schema = pa.schema(list(fields.values()))
+        self._seen = [*self._seen[-3:], schema]
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema, where: Callable[[int], str]) -> pa.RecordBatch:
@@ -125,11 +83,11 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, where: Callable[[int], str
             continue
         column = batch.column(index)
         try:
-            columns.append(_cast(column, field.type))
+            columns.append(cast(column, field.type))
         except (pa.ArrowException, NotImplementedError) as exc:
             row = first_failing(len(column), lambda a, b, c=column, t=field.type: _casts(c.slice(a, b - a), t))
             raise ReadError(
-                f"{where(row)}: column {field.name!r} holds {_excerpt(column[row])} of type {column.type}; expected "
+                f"{where(row)}: column {field.name!r} holds {shown(column[row])} of type {column.type}; expected "
                 f"a value that {field.type} holds exactly ({exc}). Remedy: mend the row, or say input_schema="
             ) from exc
     return pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -146,51 +104,7 @@ def first_failing(n: int, good: Callable[[int, int], bool]) -> int:
 
 def _casts(column: pa.Array, kind: pa.DataType) -> bool:
     try:
-        _cast(column, kind)
+        cast(column, kind)
     except (pa.ArrowException, NotImplementedError):
         return False
     return True
-
-
-def _excerpt(value: pa.Scalar) -> str:
-    text = repr(value.as_py())
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _cast(array: Any, kind: Any) -> Any:
-    """Like ``array.cast``, but struct children go by name, and absent ones are null."""
-    have = array.type
-    if have.equals(kind):
-        return array
-    if isinstance(array, pa.ExtensionArray):
-        return _cast(array.storage, kind)
-    if pa.types.is_null(kind) and array.null_count == len(array):
-        return pa.nulls(len(array))  # a CSV column without values is inferred as null and read as text
-    if pa.types.is_dictionary(have):
-        return _cast(array.dictionary_decode(), kind)
-    if pa.types.is_run_end_encoded(have):
-        return _cast(pc.run_end_decode(array), kind)
-    if pa.types.is_struct(have) and pa.types.is_struct(kind):
-        position = {f.name: i for i, f in enumerate(have)}
-        children = [
-            _cast(array.field(position[f.name]), f.type) if f.name in position else pa.nulls(len(array), f.type)
-            for f in kind
-        ]
-        mask = array.is_null() if array.null_count else None
-        return pa.StructArray.from_arrays(children, fields=list(kind), mask=mask)
-    if not (pa.types.is_nested(have) and pa.types.is_nested(kind)) or pa.types.is_null(have):
-        return array.cast(kind)
-    if pa.types.is_list_view(have) or pa.types.is_large_list_view(have):
-        return _cast(array.cast(pa.large_list(have.value_field)), kind)
-    variable = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if variable and (pa.types.is_list(have) or pa.types.is_large_list(have)):
-        offset_type, build = (
-            (pa.int64(), pa.LargeListArray) if pa.types.is_large_list(kind) else (pa.int32(), pa.ListArray)
-        )
-        begin = array.offsets[0].as_py() if len(array) else 0
-        end = array.offsets[-1].as_py() if len(array) else 0
-        values = _cast(array.values.slice(begin, end - begin), kind.value_type)
-        offsets = pc.subtract(array.offsets, pa.scalar(begin, array.offsets.type)).cast(offset_type)
-        mask = array.is_null() if array.null_count else None
-        return build.from_arrays(offsets, values, type=kind, mask=mask)
-    return array.cast(kind)

@@ -17,6 +17,8 @@ from json2vec.enums import Suffix
 from json2vec.errors import Json2VecError, ReadError, missing_extra
 from json2vec.reading import text
 from json2vec.reading.file_slices import MAX_PIECE_ROWS, BadRow, Piece
+from json2vec.reading.int96 import checked_int96, int96_columns
+from json2vec.reading.orc_tail import orc_stripe_rows
 
 PIECE_BYTES = 16 << 20  # a piece of a Parquet file is decoded to about this much; rows of many MB come one by one
 
@@ -42,9 +44,21 @@ class Format:
     endings: tuple[str, ...] = field(default=())
 
 
+def _agree(where: str, what: str, expected: int, found: int) -> None:
+    """Raise unless two places of a file that tell its rows say the same: one of them would lose rows."""
+    if expected != found:
+        raise ReadError(
+            f"{where}: {what}: expected {expected} rows, found {found}. The file contradicts itself, so that nobody "
+            "can say which rows it holds. Remedy: write it again, or leave it out with match= or paths="
+        )
+
+
 def _count_parquet(file: IO[bytes], where: str, infer: bool) -> Counted:
     reader = pq.ParquetFile(file)
-    return reader.metadata.num_rows, reader.schema_arrow
+    metadata = reader.metadata
+    rows = sum(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+    _agree(where, "the footer's num_rows and the sum of its row groups differ", metadata.num_rows, rows)
+    return rows, reader.schema_arrow
 
 
 def _read_parquet(file: IO[bytes], where: str, start: int, stop: int, schema: pa.Schema) -> Iterator[Piece]:
@@ -56,13 +70,20 @@ def _read_parquet(file: IO[bytes], where: str, start: int, stop: int, schema: pa
     wanted = np.flatnonzero((ends > start) & (begins < stop)).tolist()
     held = set(reader.schema_arrow.names)
     columns = [name for name in schema.names if name in held]
+    int96 = int96_columns(reader, columns)
+    flat = [i for i in range(metadata.num_columns) if metadata.schema.column(i).max_repetition_level == 0]
     for i in wanted:
+        for j in flat:  # a column without lists has one value or null a row
+            what = f"row group {i} and its column {metadata.schema.column(j).path!r} differ"
+            _agree(where, what, groups[i].num_rows, groups[i].column(j).num_values)
         bytes_per_row = groups[i].total_byte_size / max(1, groups[i].num_rows)
         rows = int(np.clip(PIECE_BYTES / max(1.0, bytes_per_row), 1, MAX_PIECE_ROWS))
         if not columns:  # a schema without a column of this file: rows of nulls
             batches: Any = _column_less(groups[i].num_rows)
         else:
             batches = reader.iter_batches(rows, row_groups=[i], columns=columns)
+            if int96:
+                batches = checked_int96(file, batches, int96, schema, i, rows, where, int(begins[i]))
         yield from _between(batches, int(begins[i]), start, min(stop, int(ends[i])))
 
 
@@ -83,29 +104,48 @@ def _between(batches: Any, at: int, start: int, stop: int) -> Iterator[Piece]:
 
 def _count_feather(file: IO[bytes], where: str, infer: bool) -> Counted:
     reader = pa.ipc.open_file(file)
-    return reader.count_rows(), reader.schema
+    rows = reader.count_rows()
+    if not rows:  # no reading comes to its batches
+        for _ in _feather_batches(reader, where):
+            pass
+    return rows, reader.schema
 
 
 def _read_feather(file: IO[bytes], where: str, start: int, stop: int, schema: pa.Schema) -> Iterator[Piece]:
     reader = pa.ipc.open_file(file)
-    batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+    batches = _feather_batches(reader, where)
     yield from _between(batches, 0, start, stop)
+    if stop == reader.count_rows():
+        for _ in batches:  # those that say they have no row
+            pass
+
+
+def _feather_batches(reader: Any, where: str) -> Iterator[pa.RecordBatch]:
+    for i in range(reader.num_record_batches):
+        batch = reader.get_batch(i)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            _agree(where, f"batch {i} and its column {name!r} differ", batch.num_rows, len(column))
+        batch.validate()  # lengths inside the columns and of their buffers; no value is looked at
+        yield batch
 
 
 def _count_orc(file: IO[bytes], where: str, infer: bool) -> Counted:
     reader = pyarrow.orc.ORCFile(file)
-    return reader.nrows, reader.schema
+    rows = sum(orc_stripe_rows(reader.reader.serialized_file_tail()))
+    _agree(where, "the footer's numberOfRows and the sum of its stripes differ", reader.nrows, rows)
+    return rows, reader.schema
 
 
 def _read_orc(file: IO[bytes], where: str, start: int, stop: int, schema: pa.Schema) -> Iterator[Piece]:
     reader = pyarrow.orc.ORCFile(file)
     at = 0
-    for i in range(reader.nstripes):
+    for i, rows in enumerate(orc_stripe_rows(reader.reader.serialized_file_tail())):
         if at >= stop:
             return
-        rows = reader.read_stripe(i, columns=reader.schema.names[:1]).num_rows
-        if at + rows > start:  # the footer does not tell a stripe's rows; one column of it does
-            yield from _between([reader.read_stripe(i)], at, start, stop)
+        if at + rows > start:
+            stripe = reader.read_stripe(i)
+            _agree(where, f"the footer and stripe {i} differ", rows, stripe.num_rows)
+            yield from _between([stripe], at, start, stop)
         at += rows
 
 
@@ -127,13 +167,31 @@ def _avro_batch(records: list[Any], where: str, at: int) -> pa.RecordBatch:
         ) from exc
 
 
+def _avro_rows(block: Any, where: str, at: int) -> pa.RecordBatch:
+    """The rows of a block, the first of which has number ``at`` in the file."""
+    records = list(block)
+    _agree(where, f"the block that begins with row {at} and its records differ", block.num_records, len(records))
+    _nothing_left(block, where, at)
+    return _avro_batch(records, where, at)
+
+
+def _nothing_left(block: Any, where: str, at: int) -> None:
+    if left := len(block.bytes_.read()):
+        raise ReadError(
+            f"{where}: the block that begins with row {at} says {block.num_records} rows; expected its bytes to end "
+            f"with them, found {left} more bytes. Remedy: write the file again, or leave it out with match= or paths="
+        )
+
+
 def _count_avro(file: IO[bytes], where: str, infer: bool) -> Counted:
     from json2vec.reading.conform import Unifier
 
     fastavro, rows, unifier = _fastavro(where), 0, Unifier()
     for block in fastavro.block_reader(file):
         if infer:
-            unifier.add(_avro_batch(list(block), where, rows).schema, where)
+            unifier.add(_avro_rows(block, where, rows).schema, where)
+        elif not block.num_records:  # no reading comes to it
+            _nothing_left(block, where, rows)
         rows += block.num_records
     return rows, unifier.schema if infer else None
 
@@ -144,7 +202,7 @@ def _read_avro(file: IO[bytes], where: str, start: int, stop: int, schema: pa.Sc
         if at >= stop:
             return
         if at + block.num_records > start:
-            yield from _between([_avro_batch(list(block), where, at)], at, start, stop)
+            yield from _between([_avro_rows(block, where, at)], at, start, stop)
         at += block.num_records
 
 

@@ -13,7 +13,9 @@ import pyarrow as pa
 from json2vec.enums import Strata
 from json2vec.errors import ProcessorError, ReadError
 from json2vec.processors import ROW_COLUMN, Preprocessor
-from json2vec.reading.conform import conform, plain_schema
+from json2vec.reading.conform import conform
+from json2vec.reading.plain import plain_schema
+from json2vec.reading.unite import unite_schemas
 
 _MISFITS = (pa.ArrowException, ReadError, TypeError, ValueError, OverflowError)
 
@@ -109,7 +111,7 @@ class PreprocessorRun:
         schema = self._schema
         if schema is None or self._made.schema is None:
             schema = _refined(schema, plain_schema(natural.schema))
-            pa.unify_schemas([schema, plain_schema(natural.schema)], promote_options="permissive")
+            unite_schemas(schema, plain_schema(natural.schema))  # raises where a type clashes
         return conform(natural, schema, lambda row: f"output {row}")
 
     def _fits(self, outputs: list[dict[str, Any]]) -> bool:

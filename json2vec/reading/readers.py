@@ -171,6 +171,11 @@ class _Source:
         rows = 0
         for piece in self._raw(where):
             rows += len(piece.rows) + len(piece.bad)
+            if piece.batch.num_rows != len(piece.rows):
+                raise ReadError(
+                    f"{self.address(where.file)}: expected {len(piece.rows)} rows from row {int(piece.rows[0])} on, "
+                    f"found {piece.batch.num_rows}. Remedy: write the file again, or leave it out with match= or paths="
+                )
             if piece.bad and self._bad == "raise":
                 raise self._bad_row(where.file, piece.bad[0])
             numbers = piece.rows
@@ -183,7 +188,8 @@ class _Source:
         if rows != where.stop - where.start:
             raise ReadError(
                 f"{self.address(where.file)}: rows {where.start} to {where.stop - 1} were planned, but only {rows} of "
-                "them are there; the file changed since the plan was made. Remedy: make a new plan (run again)"
+                "them are there. Either the file changed since the plan was made, or it says more rows than it holds. "
+                "Remedy: make a new plan (run again); where that does not help, write the file again"
             )
 
     def _raw(self, where: FileRange) -> Iterator[Piece]:

@@ -26,8 +26,9 @@ import pyarrow.compute
 
 from json2vec.enums import Suffix
 from json2vec.errors import ReadError, SnapshotChanged, StoreError
-from json2vec.reading.conform import Unifier, conform, plain_schema
+from json2vec.reading.conform import Unifier, conform
 from json2vec.reading.formats import FORMATS, ends_with, foreign, read_error
+from json2vec.reading.plain import plain_schema
 from json2vec.reading.row_hash import row_hash
 from json2vec.storage.store import Entry, Store
 

@@ -3,7 +3,10 @@
 NDJSON: a row is a line that is not blank. Texts that look like times stay text.
 CSV: a row is a record after the header; empty lines are no rows. An unquoted empty field is null; every other text is
 itself (``NA`` too). A column is int64, double or bool where all its values are, without leading zeros and with
-at most 15 digits for a double without a point; else text. ``input_schema=`` says otherwise.
+at most 15 digits for a double without a point; else text. ``0x1A`` is text, and so is ``1`` beside ``true``.
+``input_schema=`` says otherwise.
+
+An integer that a double does not hold, as ``9007199254740993`` where other rows have fractions, is an error of its row.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import pyarrow.json as pajson
 from json2vec.errors import ReadError
 from json2vec.reading.conform import Unifier, text_type
 from json2vec.reading.file_slices import BadRow, Piece
+from json2vec.reading.json_integers import check_integers, large_floats
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 BLOCK_BYTES = 4 << 20
@@ -94,6 +98,9 @@ def _parse_lines(lines: _Lines, a: int, b: int, schema: pa.Schema | None) -> pa.
     batch = _parse(lines.text(a, b), schema)
     if batch.num_rows != b - a:
         raise ValueError(f"{b - a} lines hold {batch.num_rows} JSON objects; expected one a line")
+    if schema is not None:  # while types are inferred a later file may still make a float of an integer
+        for row in large_floats(batch).tolist():
+            check_integers(lines.one(a + row), batch.schema)
     return batch
 
 
@@ -249,11 +256,13 @@ def count_csv(file: IO[bytes], where: str, infer: bool) -> tuple[int, pa.Schema 
 def _csv_type(column: pa.Array) -> pa.DataType:
     if column.null_count == len(column):
         return pa.null()
-    identifier = pc.any(pc.match_substring_regex(column, r"^[-+]?(0[0-9]|[0-9]{16})")).as_py()
+    identifier = pc.any(pc.match_substring_regex(column, r"^[-+]?(0[0-9xX]|[0-9]{16})")).as_py()
     kinds = [pa.int64(), pa.float64(), pa.bool_()]
-    if identifier:  # 007 is no 7, and 16 digits and more would lose some as a double
-        leading = pc.any(pc.match_substring_regex(column, r"^[-+]?0[0-9]")).as_py()
+    if identifier:  # 007 is no 7, 0x1A no 26, and 16 digits and more would lose some as a double
+        leading = pc.any(pc.match_substring_regex(column, r"^[-+]?0[0-9xX]")).as_py()
         kinds = [] if leading else [pa.int64()]
+    elif pc.any(pc.is_in(column, pa.array(["0", "1"]))).as_py():
+        kinds.remove(pa.bool_())  # beside true, 1 would become true
     for kind in kinds:
         try:
             column.cast(kind)

@@ -34,6 +34,6 @@ def family(kind: pa.DataType) -> str:
     """What a type is in one word: ``string``, ``integer``, ``list``, ``object``, ...
 
     Types of no family, dictionaries and views among them, are their own: the answer is the type as Arrow spells it.
-    `json2vec.reading.conform.plain_type` turns those that merely store values in another way into plain ones.
+    `json2vec.reading.plain.plain_type` turns those that merely store values in another way into plain ones.
     """
     return next((name for name, test in _FAMILIES if test(kind)), str(kind))
