@@ -16,6 +16,7 @@ from j2v_dagster.shards.storage_options import read_storage_options
 from j2v_dagster.translator import PredictionTranslator
 from j2v_dagster.warehouse.base import Warehouse
 from json2vec.contract import SAMPLE_ROWS
+from json2vec.enums import Suffix
 from json2vec.rank_files.settings import PredictSettings, SharedSettings, about
 from json2vec.storage.s3 import SECRET_OPTIONS
 
@@ -82,7 +83,7 @@ class PipelineOptions(SharedSettings):
     suffix: Annotated[
         str,
         about(
-            "File format of the shards: parquet, feather, orc, csv, ndjson, json or avro.",
+            f"File format of the shards: one of {', '.join(Suffix)}.",
             changes="values",
             example="ndjson",
         ),

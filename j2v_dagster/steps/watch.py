@@ -223,7 +223,7 @@ def _drain(
         rank_state.rows, rank_state.of, rank_state.done = int(progress["rows"]), int(progress["of"]), done
         rank_state.rows_per_s = float(progress.get("rows_per_s") or 0.0)
     for rank, texts in lines.items():
-        name = "torchrun" if rank == LAUNCHER_RANK else f"rank {rank}"
+        name = "launcher" if rank == LAUNCHER_RANK else f"rank {rank}"
         more = len(texts) - _LINES_PER_MESSAGE
         shown = "\n".join(texts[-_LINES_PER_MESSAGE:])
         log.info(f"{name}: {f'({more} earlier lines are in its log only) ' if more > 0 else ''}{shown}")

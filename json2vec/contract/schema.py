@@ -16,6 +16,7 @@ import pyarrow as pa
 from json2vec.contract.breach import Breach, Severity
 from json2vec.contract.types import child_type, judge, spell
 from json2vec.profile.profile import Profile
+from json2vec.reading.formats import declares_types
 from json2vec.reading.plain import plain_schema
 from json2vec.reading.type_family import family
 from json2vec.schema.nodes import Leaf
@@ -69,7 +70,7 @@ class _Comparison:
         self.expected: Any = pa.struct(list(plain_schema(profile.schema)))
         self.new_type: Any = pa.struct(list(plain_schema(new_schema)))
         self.profile, self.schema, self.rows = profile, schema, rows
-        self.untyped = suffix in ("csv", "json", "ndjson")
+        self.untyped = not declares_types(suffix)
         self.inferred = self.untyped or profile.inferred
         self.trained_paths = dict(_walk(self.expected))
         self.new_paths = {

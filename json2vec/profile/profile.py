@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from json2vec.errors import CheckpointError
+from json2vec.reading.formats import declares_types
 
 FORMAT = 1
 TOP_LABELS = 32
@@ -200,7 +201,7 @@ class Profile:
     @property
     def inferred(self) -> bool:
         """Whether the types are what the values of these rows suggested, rather than what their producer declared."""
-        return self.suffix in ("csv", "json", "ndjson")
+        return not declares_types(self.suffix)
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, text, numbers and None; the schema as base64 of its IPC bytes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +36,15 @@ class Format:
         read: (file, address, start, stop, schema) -> pieces of exactly the rows start..stop-1, in order, in the
             file's own types; ``schema`` is what they will be cast to, for formats that can parse straight to it.
         endings: of the files that belong to the format when no pattern is given.
+        types: where a column's type comes from: the file declares it; it is inferred from values that have types of
+            their own, as in JSON; or it is inferred from texts.
     """
 
     name: str
     count: Callable[[IO[bytes], str, bool], Counted]
     read: Callable[[IO[bytes], str, int, int, pa.Schema], Iterator[Piece]]
     endings: tuple[str, ...] = field(default=())
+    types: Literal["declared", "inferred", "texts"] = "declared"
 
 
 def _agree(where: str, what: str, expected: int, found: int) -> None:
@@ -206,12 +209,12 @@ def _read_avro(file: IO[bytes], where: str, start: int, stop: int, schema: pa.Sc
         at += block.num_records
 
 
-_NDJSON = Format("NDJSON", text.count_ndjson, text.read_ndjson, (".ndjson", ".jsonl", ".json"))
+_NDJSON = Format("NDJSON", text.count_ndjson, text.read_ndjson, (".ndjson", ".jsonl", ".json"), "inferred")
 FORMATS = {
     Suffix.parquet: Format("Parquet", _count_parquet, _read_parquet, (".parquet",)),
     Suffix.feather: Format("Feather (Arrow IPC)", _count_feather, _read_feather, (".feather", ".arrow")),
     Suffix.orc: Format("ORC", _count_orc, _read_orc, (".orc",)),
-    Suffix.csv: Format("CSV", text.count_csv, text.read_csv, (".csv",)),
+    Suffix.csv: Format("CSV", text.count_csv, text.read_csv, (".csv",), "texts"),
     Suffix.ndjson: _NDJSON,
     Suffix.json: _NDJSON,
     Suffix.avro: Format("Avro", _count_avro, _read_avro, (".avro",)),
@@ -233,8 +236,13 @@ def foreign(exc: BaseException) -> bool:
     return isinstance(exc, pa.ArrowException | OSError | ValueError | EOFError | KeyError | IndexError | TypeError)
 
 
+def declares_types(suffix: str) -> bool:
+    """Whether files of this suffix say themselves of which type a column is; an unknown one counts as such."""
+    return suffix not in list(Suffix) or FORMATS[Suffix(suffix)].types == "declared"
+
+
 def ends_with(path: str, suffix: Suffix) -> bool:
     return os.path.basename(path).lower().endswith(FORMATS[suffix].endings)
 
 
-__all__ = ["FORMATS", "BadRow", "Format", "Piece", "ends_with", "foreign", "read_error"]
+__all__ = ["FORMATS", "BadRow", "Format", "Piece", "declares_types", "ends_with", "foreign", "read_error"]

@@ -204,7 +204,7 @@ def snapshot_files(
             f"no file below {store.uri()} fits {'paths=' if paths is not None else wanted}. "
             "Remedy: check the root, the pattern (searched in the full path) and whether the files have arrived"
         )
-    counts, unifier = [], Unifier(text=suffix is Suffix.csv)
+    counts, unifier = [], Unifier(text=FORMATS[suffix].types == "texts")
     names = shards["path"]
     for path, rows, schema in _count_all(store, suffix, names, infer=input_schema is None):
         counts.append(rows)
