@@ -14,6 +14,7 @@ from typing import Any
 from j2v_dagster.attempts.folder import JOB, Attempt, copy_logs
 from j2v_dagster.launchers.base import LAUNCHER_RANK, Launcher, Status
 from json2vec.errors import Json2VecError
+from json2vec.predict.progress import parse_progress
 from json2vec.storage.store import Store
 
 _POLL_S = 0.2
@@ -210,34 +211,22 @@ def _drain(
     for line in launcher.logs(handle, since=dict(since)):
         since[line.rank] = line.offset
         rank_state = watched.get(line.rank)
-        progress = _parse_progress(line.text)
+        progress = parse_progress(line.text)
         if rank_state is None or progress is None:
             lines.setdefault(line.rank, []).append(line.text)
             if rank_state is not None:
                 rank_state.moved = time.monotonic()
             continue
         # A hung rank may go on printing the same number from another thread.
-        done = int(progress.get("done") or 0)
-        if (progress["rows"], done) != (rank_state.rows, rank_state.done) or rank_state.of is None:
+        if (progress.rows, progress.done) != (rank_state.rows, rank_state.done) or rank_state.of is None:
             rank_state.moved = time.monotonic()
-        rank_state.rows, rank_state.of, rank_state.done = int(progress["rows"]), int(progress["of"]), done
-        rank_state.rows_per_s = float(progress.get("rows_per_s") or 0.0)
+        rank_state.rows, rank_state.of, rank_state.done = progress.rows, progress.of, progress.done
+        rank_state.rows_per_s = progress.rows_per_s
     for rank, texts in lines.items():
         name = "launcher" if rank == LAUNCHER_RANK else f"rank {rank}"
         more = len(texts) - _LINES_PER_MESSAGE
         shown = "\n".join(texts[-_LINES_PER_MESSAGE:])
         log.info(f"{name}: {f'({more} earlier lines are in its log only) ' if more > 0 else ''}{shown}")
-
-
-def _parse_progress(text: str) -> dict[str, Any] | None:
-    if not text.startswith("{"):
-        return None
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    is_progress = isinstance(value, dict) and value.get("j2v") == "progress" and {"rows", "of"} <= value.keys()
-    return value if is_progress else None
 
 
 def _progress(watched: Mapping[int, _RankState]) -> str:

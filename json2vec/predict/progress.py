@@ -1,15 +1,47 @@
-"""What a rank says of how far it is: JSON lines on stdout, which the launcher's caller reads (docs/contracts.md)."""
+"""What a rank says of how far it is: JSON lines on stdout, written and read here alone (docs/contracts.md)."""
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import lightning.pytorch as lit
 
 PROGRESS_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class ProgressLine:
+    """What one line of progress tells.
+
+    Attributes:
+        rows: input rows that the rank has predicted in all jobs so far.
+        of: input rows that it has to predict in all jobs together.
+        done: jobs that are over, well or not.
+        rows_per_s: since its first row.
+    """
+
+    rows: int
+    of: int
+    done: int
+    rows_per_s: float
+
+
+def parse_progress(line: str) -> ProgressLine | None:
+    """What a line of a rank's output tells, if it is a line of progress."""
+    if not line.startswith("{"):
+        return None
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or value.get("j2v") != "progress" or not {"rows", "of"} <= value.keys():
+        return None
+    done, rate = int(value.get("done") or 0), float(value.get("rows_per_s") or 0.0)
+    return ProgressLine(rows=int(value["rows"]), of=int(value["of"]), done=done, rows_per_s=rate)
 
 
 class Progress:

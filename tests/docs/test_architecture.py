@@ -33,7 +33,6 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "json2vec/reading/json_integers.py": "reading/test_text_numbers.py",
     "json2vec/reading/orc_tail.py": "reading/test_formats_claims.py",
     "json2vec/predict/job.py": "its JSON and digests are pinned in tests/interface/test_pinned.py",
-    "json2vec/predict/progress.py": "lines on stdout of real ranks; j2v_dagster/test_pipeline.py",
     "json2vec/rank_files/locator.py": "verify/test_coverage.py counts by it",
     "json2vec/ranks.py": "data/test_polars.py and rank_files/test_writer.py set the variables that it reads",
     "json2vec/reading/file_slices.py": "plain classes",
