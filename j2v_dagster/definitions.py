@@ -6,8 +6,8 @@
         partitions: {kind: daily, start: 2013-01-01}
         ...                                 # every key is an option of build_prediction_pipeline
 
-Relative paths (``inputs``, ``checkpoint``, ``output``, ``warehouse``) are relative to ``J2V_HOME`` where that is set,
-else to the YAML file's folder.
+Relative paths (``inputs``, ``checkpoint``, ``output``, ``warehouse``, ``scratch``) are relative to ``J2V_HOME`` where
+that is set, else to the YAML file's folder.
 """
 
 from __future__ import annotations

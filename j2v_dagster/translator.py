@@ -63,8 +63,11 @@ def load_translator(translator: PredictionTranslator | str | None) -> Prediction
     Raises:
         ValueError: the text is not of that form, or there is no such class.
     """
-    if not isinstance(translator, str):
+    if translator is None or isinstance(translator, PredictionTranslator):
         return translator or PredictionTranslator()
+    if not isinstance(translator, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        kind = type(translator).__name__
+        raise ValueError(f"translator is a {kind}; expected module:Class or a PredictionTranslator")
     module, _, name = translator.partition(":")
     try:
         instance = getattr(import_module(module), name)()

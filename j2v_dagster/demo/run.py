@@ -62,7 +62,7 @@ def demo(data: Path, first: datetime, last: datetime, epochs: int | None, again:
         raise click.UsageError(f"--last is {last:%Y-%m-%d}; expected --first ({first:%Y-%m-%d}) or a later day.")
     if missing := missing_extra("demo", "the demo"):  # before minutes of work, not after them
         click.echo(missing, err=True)
-        return 1
+        click.get_current_context().exit(1)
     from j2v_dagster.demo.model import TrainingSettings
     from j2v_dagster.demo.report import read_result
     from j2v_dagster.demo.runs import is_done, open_instance, predict_days

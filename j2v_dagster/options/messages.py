@@ -22,7 +22,7 @@ def said_of(errors: Sequence[Mapping[str, Any]], options: Sequence[Option]) -> s
 
     Args:
         errors: as `pydantic.ValidationError.errors` gives them.
-        known: the options that there are.
+        options: the options that there are.
     """
     of_option = {str(error["loc"][0]): error for error in reversed(errors)}
     missing = [option.name for option in options if of_option.get(option.name, {}).get("type") == "missing"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import dagster as dg
-from pydantic import ConfigDict, SkipValidation, ValidationError, field_validator
+from pydantic import BeforeValidator, ConfigDict, SkipValidation, ValidationError, field_validator
 
 from j2v_dagster.checks import ALL_FINDINGS
 from j2v_dagster.launchers.base import Launcher
@@ -17,7 +17,7 @@ from j2v_dagster.translator import PredictionTranslator
 from j2v_dagster.warehouse.base import Warehouse
 from json2vec.contract import SAMPLE_ROWS
 from json2vec.enums import Suffix
-from json2vec.rank_files.settings import PredictSettings, SharedSettings, about
+from json2vec.rank_files.settings import PredictSettings, SharedSettings, Texts, about, as_texts
 from json2vec.storage.s3 import SECRET_OPTIONS
 
 Values = Mapping[str, Any]
@@ -69,6 +69,7 @@ class PipelineOptions(SharedSettings):
         about(
             "Where the table lies: the path of a DuckDB file, or a mapping with kind (a known one, or module:Class of "
             "another package) and its options (docs/warehouses.md).",
+            repr=False,
             example={"kind": "iceberg", "path": "data/iceberg"},
         ),
     ]
@@ -102,6 +103,7 @@ class PipelineOptions(SharedSettings):
     ranks: Annotated[int, about("Processes that predict one partition.", unit="processes", example=2, ge=1)] = 1
     keep_inputs: Annotated[
         bool | Sequence[str],
+        BeforeValidator(as_texts),
         about("Input columns that the rank files keep: all (true), none (false), or a list.", changes="values",
               example=["id"]),
     ] = True  # fmt: skip
@@ -163,7 +165,7 @@ class PipelineOptions(SharedSettings):
               ge=0),
     ] = 64  # fmt: skip
     require: Annotated[
-        Sequence[str],
+        Texts,
         about(f"Findings that must be proven, of {', '.join(ALL_FINDINGS)}. One that failed always fails its check."),
     ] = ALL_FINDINGS
     sample_rows: Annotated[
@@ -180,6 +182,7 @@ class PipelineOptions(SharedSettings):
         about(
             "What starts the ranks: torchrun (the default), or a mapping with kind (a known one, or module:Class of "
             "another package) and its options (docs/launchers.md).",
+            repr=False,
             example={"kind": "torchrun", "grace_s": 5},
         ),
     ] = None
@@ -273,6 +276,7 @@ class PipelineOptions(SharedSettings):
         about(
             "Options of the object store's client, for inputs, output and checkpoint (docs/object-stores.md). "
             "Credentials are refused, since the options are written into jobs.",
+            repr=False,
             example={"endpoint_url": "http://localhost:8333"},
         ),
     ] = None
@@ -290,6 +294,13 @@ class PipelineOptions(SharedSettings):
     def _name(cls, value: str) -> str:
         if not value.isidentifier():
             raise ValueError(f"name is {value!r}; expected letters, digits and underscores, beginning with no digit")
+        return value
+
+    @field_validator("suffix")
+    @classmethod
+    def _suffix(cls, value: str) -> str:
+        if value not in list(Suffix):
+            raise ValueError(f"suffix is {value!r}; expected one of {', '.join(Suffix)}")
         return value
 
     @field_validator("require")
@@ -328,7 +339,8 @@ class PipelineOptions(SharedSettings):
         except ValidationError as exc:
             where = f"pipeline {values['name']!r}" if isinstance(values.get("name"), str) else "pipeline"
             message = said_of(exc.errors(), options())
-            raise OptionError(f"{where}: {message}. Remedy: see the table of options in docs/dagster.md") from None
+            remedy = "" if "Remedy:" in message else ". Remedy: see the table of options in docs/dagster.md"
+            raise OptionError(f"{where}: {message}{remedy}") from None
 
     def settings(self) -> PredictSettings:
         """What the ranks must know of them."""

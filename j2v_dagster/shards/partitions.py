@@ -7,10 +7,11 @@ template ``dt={partition}``. Keys come from people and from bucket listings, so 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
 from urllib.parse import quote, unquote
+from zoneinfo import available_timezones
 
 import dagster as dg
 
@@ -185,6 +186,8 @@ def build_partitions(config: Mapping[str, Any] | dg.PartitionsDefinition, *, nam
     """
     if isinstance(config, dg.PartitionsDefinition):
         return config
+    if not isinstance(config, Mapping):
+        raise ValueError(f"partitions of pipeline {name!r} are {config!r}; expected a mapping, as in kind: daily")
     options = dict(config)
     kind = options.pop("kind", None)
     allowed = {
@@ -203,17 +206,22 @@ def build_partitions(config: Mapping[str, Any] | dg.PartitionsDefinition, *, nam
             f"{f', {required} is required' if required else ''}; got {sorted(options)}"
         )
     if kind == "static":
+        if isinstance(options["keys"], str) or not isinstance(options["keys"], Iterable):
+            raise ValueError(f"partitions of pipeline {name!r}: keys is {options['keys']!r}; expected a list of texts")
         keys = [str(key) for key in options["keys"]]
         for key in keys:
             partition_folder(key)
         return dg.StaticPartitionsDefinition(keys)
     if kind == "dynamic":
         return dg.DynamicPartitionsDefinition(name=options.get("name", name))
+    timezone = options.get("timezone", "UTC")
+    if timezone not in available_timezones():
+        raise ValueError(f"partitions of pipeline {name!r}: timezone is {timezone!r}; expected one as Europe/Berlin")
     window = dg.DailyPartitionsDefinition if kind == "daily" else dg.HourlyPartitionsDefinition
     return window(
         start_date=_moment(options["start"], kind),
         end_date=_moment(options["end"], kind) if options.get("end") is not None else None,
-        timezone=options.get("timezone", "UTC"),
+        timezone=timezone,
     )
 
 

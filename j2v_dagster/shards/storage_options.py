@@ -34,7 +34,7 @@ def read_storage_options(options: Mapping[str, Any] | S3Resource | None) -> dict
     """``storage_options`` as a dictionary, whichever way they were given.
 
     Args:
-        given: options as `json2vec.storage.s3.OPTIONS` names them, or Dagster's S3 resource.
+        options: as `json2vec.storage.s3.OPTIONS` names them, or Dagster's S3 resource.
 
     Raises:
         ValueError: neither of these, or a resource that the store cannot follow; see `storage_options_of`.

@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
@@ -52,6 +52,19 @@ def about(
         json_schema_extra={"changes": changes, "unit": unit},
         **bounds,
     )
+
+
+def as_texts(value: Any) -> Any:
+    """Sets in order, and whatever else can be gone through once, as a tuple; everything else as it is."""
+    if isinstance(value, set | frozenset):
+        return tuple(sorted(cast("Iterable[str]", value)))
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Sequence):
+        return tuple(cast("Iterable[Any]", value))
+    return value
+
+
+Texts = Annotated[Sequence[str], BeforeValidator(as_texts), AfterValidator(tuple)]
+"""Several texts, in any collection; they are kept as a tuple."""
 
 
 class SharedSettings(BaseModel):
@@ -91,13 +104,11 @@ class SharedSettings(BaseModel):
         ),
     ] = None
     trusted_modules: Annotated[
-        Sequence[str],
-        AfterValidator(tuple),
+        Texts,
         about("Modules that a job or a checkpoint may import; their code counts as a setting.", example=["shop"]),
     ] = ()
     reconstruct: Annotated[
-        Sequence[str],
-        AfterValidator(tuple),
+        Texts,
         about("Addresses whose inputs are predicted as well.", changes="values", example=["record/amount"]),
     ] = ()
     segment_rows: Annotated[
@@ -128,7 +139,19 @@ class SharedSettings(BaseModel):
 
     @field_validator("max_rejected", mode="before")
     @classmethod
-    def _share_or_rows(cls, value: Any) -> Any:
+    def _whole_or_not(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # which would count as 0 or 1 row
+            check_max_rejected(value)
+        if not isinstance(value, str):
+            return value
+        try:  # "1.0", from a variable, is a share and not one row
+            return float(value) if set(value) & set(".eE") else int(value)
+        except ValueError:
+            return value
+
+    @field_validator("max_rejected")
+    @classmethod
+    def _share_or_rows(cls, value: float) -> float:
         check_max_rejected(value)
         return value
 
@@ -138,6 +161,7 @@ class PredictSettings(SharedSettings):
 
     inputs: Annotated[
         bool | Sequence[str],
+        BeforeValidator(as_texts),
         about("The input columns that the rank files keep: all, none, or these.", changes="values", example=["id"]),
     ] = True
 

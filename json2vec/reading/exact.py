@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from json2vec.reading.plain import lists, plain, spans
+from json2vec.reading.plain import lists, plain, spans, validity
 from json2vec.reading.unite import integer_digits
 
 __all__ = ["cast", "held_exactly", "shown"]
@@ -39,9 +39,12 @@ def cast(array: Any, kind: Any) -> Any:
         return pa.nulls(len(array))  # a CSV column without values is inferred as null and read as text
     nulls = array.is_null() if array.null_count else None
     if pa.types.is_struct(have) and pa.types.is_struct(kind):
+        if not kind.num_fields:
+            return pa.Array.from_buffers(kind, len(array), [validity(array)])
         position = {f.name: i for i, f in enumerate(have)}
+        fields = array.flatten()  # what lies under a null is no value
         children = [
-            cast(array.field(position[f.name]), f.type) if f.name in position else pa.nulls(len(array), f.type)
+            cast(fields[position[f.name]], f.type) if f.name in position else pa.nulls(len(array), f.type)
             for f in kind
         ]
         return pa.StructArray.from_arrays(children, fields=list(kind), mask=nulls)
@@ -100,7 +103,13 @@ def _decimal(array: Any, made: Any) -> pa.Array:
     have, kind = array.type, made.type
     if kind.scale >= have.scale and kind.precision - kind.scale >= have.precision - have.scale:
         return made  # room for every digit
-    # Arrow's cast to fewer bits drops the upper ones, and so would the cast back, so that Python compares.
+    # Arrow's cast to fewer bits drops the upper ones, and so would the cast back: compared in the widest type.
+    try:
+        widest = pa.decimal256(76, have.scale)
+        if pc.all(pc.equal(array.cast(widest), made.cast(widest))).as_py():
+            return made
+    except pa.ArrowInvalid:
+        pass  # too wide even for that; or a value has changed, which Python finds and names
     for before, after in zip(array.to_pylist(), made.to_pylist(), strict=True):
         if before != after:
             raise pa.ArrowInvalid(f"{before} would become {after}")
@@ -145,11 +154,14 @@ def _text(array: Any, kind: Any) -> pa.Array:
     made = array.cast(kind)
     if pa.types.is_floating(kind):
         digits = _SURE_DIGITS[kind.bit_width] + 1
-        long = pc.match_substring_regex(array, rf"^[-+]?[0-9]{{{digits},}}(\.[0-9]*)?$")
+        long = pc.match_substring_regex(array, rf"^[-+]?[0-9]{{{digits},}}(\.0*)?$")
         if pc.any(long).as_py():
             for number, value in zip(array.filter(long).to_pylist(), made.filter(long).to_pylist(), strict=True):
                 if not held_exactly(number, value):
                     raise pa.ArrowInvalid(f"{number} would become {value!r}")
+        endless = pc.and_(pc.is_inf(made), pc.invert(pc.match_substring_regex(array, "(?i)inf")))
+        if pc.any(endless).as_py():
+            raise pa.ArrowInvalid(f"{array.filter(endless)[0].as_py()} would become infinity")
     return made
 
 
@@ -161,8 +173,12 @@ def _decimal_to_float(array: Any, kind: Any, check: bool = True) -> pa.Array:
     sure = _SURE_DIGITS[kind.bit_width]
     if not check or (have.precision <= sure and 0 <= have.scale <= sure and kind.bit_width > 16):
         return made
-    scalars = made.to_numpy(zero_copy_only=False).astype(kind.to_pandas_dtype())
-    for value, number in zip(scalars, array.to_pylist(), strict=True):
+    looked_at, floats = array, made
+    if kind.bit_width > 16 and 0 <= have.scale <= sure:  # smaller values have no more digits than any float holds
+        large = pc.greater_equal(pc.abs(array), pa.scalar(Decimal(10) ** (sure - have.scale), have))
+        looked_at, floats = array.filter(large), made.filter(large)
+    scalars = floats.to_numpy(zero_copy_only=False).astype(kind.to_pandas_dtype())
+    for value, number in zip(scalars, looked_at.to_pylist(), strict=True):
         if number is None:
             continue
         # Either the float is the decimal, or the shortest text of the float is.

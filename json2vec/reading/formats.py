@@ -86,7 +86,7 @@ def _read_parquet(file: IO[bytes], where: str, start: int, stop: int, schema: pa
         else:
             batches = reader.iter_batches(rows, row_groups=[i], columns=columns)
             if int96:
-                batches = checked_int96(file, batches, int96, schema, i, rows, where, int(begins[i]))
+                batches = checked_int96(file, metadata, batches, int96, schema, i, rows, where, int(begins[i]))
         yield from _between(batches, int(begins[i]), start, min(stop, int(ends[i])))
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from json2vec.errors import ReadError
 from json2vec.reading.exact import shown
+from json2vec.reading.plain import spans
 
 __all__ = ["checked_int96", "int96_columns"]
 
@@ -32,12 +33,14 @@ def int96_columns(reader: pq.ParquetFile, names: list[str]) -> list[str]:
 
 
 def checked_int96(
-    file: IO[bytes], batches: Iterator[pa.RecordBatch], names: list[str], schema: pa.Schema, group: int, rows: int,
-    where: str, first: int,
+    file: IO[bytes], metadata: Any, batches: Iterator[pa.RecordBatch], names: list[str], schema: pa.Schema, group: int,
+    rows: int, where: str, first: int,
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
     """``batches`` with exact times in the columns ``names``.
 
     Args:
+        file: the Parquet file.
+        metadata: its footer, so that it is not parsed again for every row group.
         batches: the batches of row group ``group``, INT96 as nanoseconds.
         schema: what the columns become; those without a timestamp[ns] are given in microseconds.
         rows: to decode at a time.
@@ -48,8 +51,8 @@ def checked_int96(
         ReadError: a time that its column does not hold; names file, row and column.
     """
     coarse = [name for name in names if _is_coarse(schema.field(name).type)]
-    seconds = _Aligned(file, "s", group, rows, names)
-    micros = _Aligned(file, "us", group, rows, coarse) if coarse else None
+    seconds = _Aligned(file, metadata, "s", group, rows, names)
+    micros = _Aligned(file, metadata, "us", group, rows, coarse) if coarse else None
     for batch in batches:
         second = seconds.take(batch.num_rows)
         micro = None if micros is None else micros.take(batch.num_rows)
@@ -73,8 +76,10 @@ def checked_int96(
 class _Aligned:
     """INT96 columns of a row group in another unit, as many rows at a time as somebody else's batches have."""
 
-    def __init__(self, file: IO[bytes], unit: str, group: int, rows: int, names: list[str]) -> None:
-        reader = pq.ParquetFile(file, coerce_int96_timestamp_unit=unit, page_checksum_verification=True)
+    def __init__(self, file: IO[bytes], metadata: Any, unit: str, group: int, rows: int, names: list[str]) -> None:
+        reader = pq.ParquetFile(
+            file, metadata=metadata, coerce_int96_timestamp_unit=unit, page_checksum_verification=True
+        )
         self._batches: Any = reader.iter_batches(rows, row_groups=[group], columns=names)
         self._left: pa.RecordBatch | None = None
 
@@ -121,15 +126,19 @@ def _bad(nanos: Any, seconds: Any, coarse: bool) -> np.ndarray:
         for i in range(kind.num_fields):
             found |= _bad(nanos.field(i), seconds.field(i), coarse)
         return found
-    if pa.types.is_map(kind):
-        inner = _bad(nanos.keys, seconds.keys, coarse) | _bad(nanos.items, seconds.items, coarse)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        inner = _bad(nanos.values, seconds.values, coarse)
-    elif pa.types.is_fixed_size_list(kind):
+    if pa.types.is_fixed_size_list(kind):
         size = kind.list_size
         nano, second = (some.values.slice(some.offset * size, len(some) * size) for some in (nanos, seconds))
-        return np.asarray(_bad(nano, second, coarse).reshape(len(nanos), -1).any(axis=1))
-    else:
+        return np.asarray(_bad(nano, second, coarse).reshape(len(nanos), size).any(axis=1))
+    if not (pa.types.is_map(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return np.zeros(len(nanos), bool)
-    count = np.concatenate([np.zeros(1, np.int64), np.cumsum(inner)])[nanos.offsets.to_numpy()]
+    (offsets, begin, end), (_, other, _) = spans(nanos), spans(seconds)  # each may be a slice of more
+
+    def items(name: str) -> tuple[Any, Any]:
+        return getattr(nanos, name).slice(begin, end - begin), getattr(seconds, name).slice(other, end - begin)
+
+    inner = np.zeros(end - begin, bool)
+    for name in ("keys", "items") if pa.types.is_map(kind) else ("values",):
+        inner |= _bad(*items(name), coarse)
+    count = np.concatenate([np.zeros(1, np.int64), np.cumsum(inner)])[offsets]
     return count[1:] > count[:-1]

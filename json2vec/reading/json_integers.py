@@ -57,8 +57,17 @@ class _Integer(str):
     __slots__ = ()
 
 
-def check_integers(line: bytes, schema: pa.Schema) -> None:
-    """Compare the integers of a JSON object with the float columns of ``schema`` that they are read to.
+def float_columns(schema: pa.Schema) -> dict[str, Any]:
+    """The types of the columns that hold floats, at any depth, by their names."""
+    return {field.name: field.type for field in schema if _has_float(field.type)}
+
+
+def check_integers(line: bytes, columns: dict[str, Any]) -> None:
+    """Compare the integers of a JSON object with the float columns that they are read to.
+
+    Args:
+        line: the text of the object.
+        columns: of `float_columns`.
 
     Raises:
         ValueError: an integer that its column does not hold; names column and integer.
@@ -67,7 +76,8 @@ def check_integers(line: bytes, schema: pa.Schema) -> None:
         record = json.loads(line, parse_int=_Integer)
     except RecursionError:
         raise ValueError("the row is nested too deep to compare its integers with its columns") from None
-    for name, number, kind in _integers(record, pa.struct(list(schema)), ""):
+    floats = (one for name, kind in columns.items() for one in _integers(record.get(name), kind, name))
+    for name, number, kind in floats:
         with np.errstate(over="ignore"):
             value = kind.to_pandas_dtype()(float(number))
         if not held_exactly(number, value):
@@ -82,7 +92,7 @@ def _integers(value: Any, kind: Any, name: str) -> Iterator[tuple[str, str, Any]
     if isinstance(value, _Integer) and pa.types.is_floating(kind):
         yield name, value, kind
     elif isinstance(value, dict) and pa.types.is_struct(kind):
-        for f in kind:
+        for f in (f for f in kind if _has_float(f.type)):
             yield from _integers(value.get(f.name), f.type, f"{name}.{f.name}".lstrip("."))
     elif isinstance(value, dict) and pa.types.is_map(kind):
         for key, item in value.items():

@@ -101,6 +101,10 @@ def _plain(array: Any, dictionaries: bool) -> Any:
         return pa.StructArray.from_arrays(children, fields=list(wanted), mask=_nulls(array))
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
         return _viewed(array, wanted, dictionaries)
+    if pa.types.is_fixed_size_list(kind) and not kind.list_size:  # Arrow's constructor divides by the size
+        return pa.Array.from_buffers(
+            wanted, len(array), [validity(array)], children=[_plain(array.values.slice(0, 0), dictionaries)]
+        )
     if pa.types.is_fixed_size_list(kind):
         values = array.values.slice(array.offset * kind.list_size, len(array) * kind.list_size)
         return pa.FixedSizeListArray.from_arrays(_plain(values, dictionaries), type=wanted, mask=_nulls(array))
@@ -112,6 +116,11 @@ def _plain(array: Any, dictionaries: bool) -> Any:
         offsets, begin, end = spans(array)
         return lists(offsets, _plain(array.values.slice(begin, end - begin), dictionaries), wanted, _nulls(array))
     return array.cast(wanted)  # string_view and binary_view
+
+
+def validity(array: Any) -> Any:
+    """The bitmap of an array's valid values, from its first bit on; None where every value is."""
+    return array.is_valid().buffers()[1] if array.null_count else None
 
 
 def _nulls(array: Any) -> Any:

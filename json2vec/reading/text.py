@@ -24,7 +24,7 @@ import pyarrow.json as pajson
 from json2vec.errors import ReadError
 from json2vec.reading.conform import Unifier, text_type
 from json2vec.reading.file_slices import BadRow, Piece
-from json2vec.reading.json_integers import check_integers, large_floats
+from json2vec.reading.json_integers import check_integers, float_columns, large_floats
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 BLOCK_BYTES = 4 << 20
@@ -99,8 +99,9 @@ def _parse_lines(lines: _Lines, a: int, b: int, schema: pa.Schema | None) -> pa.
     if batch.num_rows != b - a:
         raise ValueError(f"{b - a} lines hold {batch.num_rows} JSON objects; expected one a line")
     if schema is not None:  # while types are inferred a later file may still make a float of an integer
+        columns = float_columns(batch.schema)
         for row in large_floats(batch).tolist():
-            check_integers(lines.one(a + row), batch.schema)
+            check_integers(lines.one(a + row), columns)
     return batch
 
 

@@ -17,6 +17,8 @@ from importlib import import_module
 from operator import attrgetter
 from typing import Any
 
+from pydantic import ValidationError
+
 from json2vec.errors import Json2VecError
 
 
@@ -60,7 +62,13 @@ class Kinds:
         if missing := [method for method in _methods(self.protocol) if not callable(getattr(chosen, method, None))]:
             raise KindError(self._refusal(name, [f"it has no method {method}" for method in missing]))
         _check_options(chosen, options, name)
-        return self.check(chosen(**options), name)
+        try:
+            instance = chosen(**options)
+        except ValidationError as exc:  # its own message would show the values
+            problems = exc.errors(include_input=False, include_context=False, include_url=False)
+            said = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
+            raise KindError(f"{name} cannot be made of these options: {said}") from None
+        return self.check(instance, name)
 
     def load(self, kind: object) -> type:
         """The class that ``kind`` names; a built-in one is imported now, not before.

@@ -29,7 +29,6 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "json2vec/nn/attention.py": "nn/test_cpu.py compares it with its formulas",
     "json2vec/nn/rotary.py": "nn/test_cpu.py compares it with its formulas",
     "json2vec/nn/tables.py": "fields/test_embed_leaves.py",
-    "json2vec/reading/exact.py": "every pair of types is cast; reading/test_unite.py",
     "json2vec/reading/json_integers.py": "reading/test_text_numbers.py",
     "json2vec/reading/orc_tail.py": "reading/test_formats_claims.py",
     "json2vec/predict/job.py": "its JSON and digests are pinned in tests/interface/test_pinned.py",

@@ -34,6 +34,47 @@ def test_an_option_that_cannot_be_meant_is_refused(changed: dict[str, Any], mess
         build_prediction_pipeline(**{**options(), **changed})
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"suffix": "xls"}, "suffix is 'xls'; expected one of parquet, feather"),
+        ({"partitions": None}, "partitions of pipeline 'flights' are None; expected a mapping"),
+        ({"partitions": "daily"}, "partitions of pipeline 'flights' are 'daily'; expected a mapping"),
+        ({"partitions": {"kind": "static", "keys": 5}}, "keys is 5; expected a list of texts"),
+        ({"partitions": {"kind": "daily", "start": "2026-01-01", "timezone": "Mars/X"}}, "timezone is 'Mars/X'"),
+        ({"translator": 3}, "translator is a int; expected module:Class"),
+        ({"max_rejected": True}, "max_rejected is True; expected a share"),
+        ({"keep_inputs": 3}, "keep_inputs is 3"),
+    ],
+)
+def test_a_value_of_the_wrong_sort_is_refused_by_name(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_prediction_pipeline(**{**options(), **changed})
+
+
+def test_any_collection_of_texts_will_do() -> None:
+    """A set has no order, and names go into digests: it is sorted."""
+    values = {"require": {"files", "coverage"}, "trusted_modules": (name for name in ["shop"])}
+    values |= {"reconstruct": {"b", "a"}, "keep_inputs": {"id", "a"}}
+    taken = PipelineOptions.of({**options(), **values})
+    assert (taken.require, taken.trusted_modules, taken.reconstruct) == (("coverage", "files"), ("shop",), ("a", "b"))
+    assert taken.keep_inputs == ("a", "id")
+    with pytest.raises(OptionError, match="trusted_modules is 'shop'"):
+        PipelineOptions.of({**options(), "trusted_modules": "shop"})
+
+
+def test_a_share_or_number_may_come_as_text_from_a_variable() -> None:
+    """As every other number of a YAML file."""
+    for given_text, meant in (("0.05", 0.05), ("3", 3), ("1.0", 1.0)):
+        taken = PipelineOptions.of({**options(), "max_rejected": given_text}).max_rejected
+        assert (taken, type(taken)) == (meant, type(meant))
+
+
+def test_what_may_be_secret_is_not_shown() -> None:
+    catalog = {"kind": "iceberg", "path": "x", "catalog": {"token": "s3cr3t"}}
+    assert "s3cr3t" not in repr(PipelineOptions.of({**options(), "warehouse": catalog}))
+
+
 SOME_VALUE = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from(["", "x", "raise", "a:b"]),
     st.lists(st.sampled_from(["", "x"]), max_size=2), st.dictionaries(st.just("k"), st.integers(), max_size=1),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from pydantic import BaseModel
 
 from json2vec.storage.kinds import KindError, KindOptionError, Kinds, lacking, load_class
 
@@ -160,3 +161,19 @@ def test_an_instance_that_passes_everything_on_lacks_nothing() -> None:
 
 def test_a_class_is_loaded_by_its_place(kinds: Kinds) -> None:
     assert load_class("pathlib:Path", "folder") is Path
+
+
+class Kennel(BaseModel):
+    token: int
+    legs: int = 4
+
+    def speak(self, text: str, *, loud: bool = False) -> str:
+        return text
+
+
+def test_values_that_a_class_refuses_are_not_shown() -> None:
+    kinds = Kinds("animal", Animal, {})
+    with pytest.raises(KindError, match="token: Input should be a valid integer") as raised:
+        kinds.build(f"{__name__}:Kennel" if ":" not in __name__ else "", {"token": "s3cr3t"})
+    assert "s3cr3t" not in str(raised.value)
+    assert raised.value.__cause__ is None
