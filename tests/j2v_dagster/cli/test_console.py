@@ -63,5 +63,9 @@ def test_interrupting_is_no_finding(monkeypatch: pytest.MonkeyPatch, run: Any) -
     from json2vec.verify import verify
 
     monkeypatch.setattr(verify, "verify_predictions", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
-    ended = run(["verify", "predictions", "--json"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores Ctrl-C
+    try:
+        ended = run(["verify", "predictions", "--json"])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (ended.status, ended.out, ended.err.strip()) == (130, "", "interrupted")
