@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Literal
 
 import dagster as dg
 
+from json2vec.storage.kinds import load_class
 from json2vec.storage.opening import scheme
 
 Role = Literal["input_shards", "model_checkpoint", "prediction_rank_files", "predictions"]
@@ -68,11 +68,11 @@ def load_translator(translator: PredictionTranslator | str | None) -> Prediction
     if not isinstance(translator, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         kind = type(translator).__name__
         raise ValueError(f"translator is a {kind}; expected module:Class or a PredictionTranslator")
-    module, _, name = translator.partition(":")
+    chosen = load_class(translator, f"translator {translator!r}")
     try:
-        instance = getattr(import_module(module), name)()
-    except (ImportError, AttributeError, TypeError, ValueError) as exc:
-        raise ValueError(f"translator {translator!r}: {exc}; expected module:Class") from exc
+        instance = chosen()
+    except (TypeError, ValueError) as exc:
+        raise ValueError(f"translator {translator!r}: {exc}; expected a class that is made without arguments") from exc
     if not isinstance(instance, PredictionTranslator):
         raise ValueError(f"translator {translator!r} is a {type(instance).__name__}; expected a PredictionTranslator")
     return instance
