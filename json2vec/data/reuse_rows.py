@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from json2vec.batch import Batch
-from json2vec.reading.file_slices import MAX_PIECE_ROWS
+from json2vec.reading.formats.piece import MAX_PIECE_ROWS
 from json2vec.reading.preprocessing import PreprocessorRun
 from json2vec.reading.row_batch import RejectedRows, RowBatch, Stored, source_array
 from json2vec.reading.snapshot import Snapshot

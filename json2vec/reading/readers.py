@@ -16,8 +16,8 @@ from json2vec.enums import Strata
 from json2vec.errors import ReadError, SnapshotChanged
 from json2vec.processors import Preprocessor, as_preprocessor
 from json2vec.reading.conform import conform
-from json2vec.reading.file_slices import MAX_PIECE_ROWS, BadRow, Piece
 from json2vec.reading.formats import FORMATS, foreign, read_error
+from json2vec.reading.formats.piece import MAX_PIECE_ROWS, BadRow, Piece
 from json2vec.reading.plan import FileRange, locate
 from json2vec.reading.preprocessing import PreprocessorRun
 from json2vec.reading.row_batch import RejectedRows, RowBatch, source_array

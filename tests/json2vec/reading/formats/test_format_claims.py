@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from json2vec.errors import ReadError
-from json2vec.reading.orc_tail import orc_stripe_rows
+from json2vec.reading.formats.orc_tail import orc_stripe_rows
 from json2vec.reading.readers import read_rows
 from json2vec.reading.snapshot import snapshot_files
 from json2vec.storage.local import LocalStore

@@ -9,7 +9,7 @@ import pytest
 from read_back import folder, identities, read
 
 from json2vec.errors import ReadError
-from json2vec.reading import text
+from json2vec.reading.formats import csv, ndjson
 from json2vec.reading.snapshot import snapshot_files
 from json2vec.storage.local import LocalStore
 
@@ -20,7 +20,8 @@ SUFFIXES = ["parquet", "feather", "orc", "csv", "ndjson", "json"]
 def test_every_suffix_gives_its_rows_with_their_identity(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "BLOCK_BYTES", 200)
+    for module in (ndjson, csv):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 200)
     expected = folder(tmp_path, suffix, [23, 1, 12] if suffix == "csv" else [23, 0 if suffix[-4:] != "json" else 1, 12])
     store = LocalStore(tmp_path)
     made = snapshot_files(store, suffix)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from json2vec.errors import ReadError
-from json2vec.reading import text
+from json2vec.reading.formats import csv, ndjson
 from json2vec.reading.readers import read_rows
 from json2vec.reading.snapshot import snapshot_files
 from json2vec.storage.local import LocalStore
@@ -100,7 +100,8 @@ def test_a_csv_integer_that_no_double_holds_names_its_row(
     write(tmp_path / "b.csv", ["1.5"])
     with pytest.raises(ReadError, match=rf"a\.csv: row 1: column 'id' holds '{long}'.*double.*Remedy"):
         read(tmp_path, "csv")
-    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
+    for module in (ndjson, csv):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 64)
     (tmp_path / "a.csv").write_text("id\n" + f"{long}\n" * 20 + "1.5\n" * 40)
     mixed = [row["id"] for row in read(tmp_path, "csv")]  # one block has both: all is text
     assert mixed == [long] * 20 + ["1.5"] * 41

@@ -15,7 +15,7 @@ from read_back import identities, read
 from snapped import snap
 
 from json2vec.errors import ReadError
-from json2vec.reading import text
+from json2vec.reading.formats import csv, ndjson
 from json2vec.reading.snapshot import (
     snapshot_files,
 )
@@ -62,7 +62,8 @@ def lines(path: Path, rows: list[Any]) -> None:
 
 
 def test_ndjson_keeps_what_comes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
+    for module in (ndjson, csv):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 64)
     lines(tmp_path / "a.ndjson", [{"a": 1, "d": "2013-01-20"}] * 150 + [{"a": 1.5, "late": [{"x": None}]}])
     lines(tmp_path / "b.jsonl", [{"a": 2}] * 5)
     lines(tmp_path / "c.ndjson", [{"late": [{"x": "s"}], "third": True}])
@@ -94,7 +95,8 @@ def test_ndjson_clashes_name_the_row(tmp_path: Path) -> None:
 
 
 def test_csv_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
+    for module in (ndjson, csv):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 64)
     rows = ["i,f,b,zip,long,d,n,e"]
     rows += [f"{i},{i},true,12,1234567890123456789,2013-01-20,,1" for i in range(20)]
     rows += ["20,0.5,FALSE,012,12345678901234567890,x,,1e5"]
