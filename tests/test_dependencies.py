@@ -33,7 +33,7 @@ PROGRAMS = {
 }
 """Requirements of the extra ``dev`` that no test imports, with the reason."""
 ENTRANCES = {
-    "avro": "json2vec/reading/formats.py",
+    "avro": "json2vec/reading/formats/avro.py",
     "demo": "j2v_dagster/demo/run.py",
     "iceberg": "j2v_dagster/warehouse/iceberg/warehouse.py",
     "serving": "json2vec/serving/deployment.py",
