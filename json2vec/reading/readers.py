@@ -16,7 +16,7 @@ from json2vec.enums import Strata
 from json2vec.errors import ReadError, SnapshotChanged
 from json2vec.processors import Preprocessor, as_preprocessor
 from json2vec.reading.conform import conform
-from json2vec.reading.formats import FORMATS, foreign, read_error
+from json2vec.reading.formats import FORMATS, foreign, format_of, read_error
 from json2vec.reading.formats.piece import MAX_PIECE_ROWS, BadRow, Piece
 from json2vec.reading.plan import FileRange, locate
 from json2vec.reading.preprocessing import PreprocessorRun
@@ -85,7 +85,7 @@ def read_rows(
     Args:
         store_or_frame: what the snapshot was made of.
         ranges: half-open ranges of row numbers, ascending.
-        on_bad_row: ``quarantine`` sets unreadable NDJSON lines aside, as ``rejected``, instead of raising.
+        on_bad_row: ``quarantine`` sets rows of NDJSON and CSV that cannot be read aside, as ``rejected``, instead of raising.
         check: compare each file's size and version before and after it was read.
         strata: told to preprocessors that take it.
 
@@ -204,7 +204,8 @@ class _Source:
             check_file(self.snapshot, self._store, where.file)
         try:
             with self._store.open(self.snapshot.path(where.file)) as file:
-                yield from FORMATS[suffix].read(file, address, where.start, where.stop, self.snapshot.schema)
+                read = format_of(suffix, self.snapshot.options).read
+                yield from read(file, address, where.start, where.stop, self.snapshot.schema)
         except Exception as exc:
             if self._check:
                 check_file(self.snapshot, self._store, where.file)
@@ -217,7 +218,7 @@ class _Source:
     def _bad_row(self, file: int, bad: BadRow) -> ReadError:
         excerpt = bad.raw if len(bad.raw) <= 80 else bad.raw[:77] + "..."
         return ReadError(
-            f"{self.address(file)}: row {bad.row} is not a JSON object that fits the schema: {bad.reason}. Row: "
+            f"{self.address(file)}: row {bad.row} is not {FORMATS[self.snapshot.suffix].a_row}: {bad.reason}. Row: "
             f"{excerpt!r}. Remedy: mend the row, or read with on_bad_row='quarantine' to set it aside"
         )
 

@@ -27,7 +27,9 @@ import pyarrow.compute
 from json2vec.enums import Suffix
 from json2vec.errors import ReadError, SnapshotChanged, StoreError
 from json2vec.reading.conform import Unifier, conform
-from json2vec.reading.formats import FORMATS, ends_with, foreign, read_error
+from json2vec.reading.formats import FORMATS, ends_with, foreign, format_of, read_error
+from json2vec.reading.formats.blocks import EmptyFile
+from json2vec.reading.options import DEFAULT, ReadOptions
 from json2vec.reading.plain import plain_schema
 from json2vec.reading.row_hash import row_hash
 from json2vec.storage.store import Entry, Store
@@ -56,12 +58,14 @@ class Snapshot:
         files: columns of `FILES_SCHEMA`, one row a file: path relative to ``root`` (sorted), size in bytes, version
             (ETag or mtime), number of rows.
         schema: the files' schemas, unified.
+        options: how the files are read where they do not say it themselves.
     """
 
     root: str
     suffix: Suffix
     files: pa.Table
     schema: pa.Schema
+    options: ReadOptions = DEFAULT
 
     @property
     def rows(self) -> int:
@@ -81,10 +85,13 @@ class Snapshot:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over suffix, path, size, version, rows of every file and the schema; not over the root."""
+        """SHA-256 (hex) over suffix, path, size, version, rows of every file, the schema and those options that are not
+        at their defaults; not over the root."""
         sha = hashlib.sha256(self.listing_digest.encode())
         sha.update(self.files["rows"].to_numpy().astype("<i8").tobytes())
         sha.update(_schema_text(self.schema).encode())
+        if options := self.options.to_plain():
+            sha.update(json.dumps(options, sort_keys=True).encode())
         return sha.hexdigest()
 
     def path(self, file: int) -> str:
@@ -97,21 +104,23 @@ class Snapshot:
         return file, row - int(self.starts[file])
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict for `json.dumps`; the schema as base64 of its IPC bytes."""
-        return {
+        """A plain dict for `json.dumps`; the schema as base64 of its IPC bytes, options only where there are some."""
+        plain = {
             "root": self.root,
             "suffix": str(self.suffix),
             "files": self.files.to_pydict(),
             "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
         }
+        options = self.options.to_plain()
+        return plain | {"options": options} if options else plain
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Snapshot:
         """The inverse of `to_json`."""
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(value["schema"])))
-        return Snapshot(
-            value["root"], Suffix(value["suffix"]), pa.table(value["files"], schema=FILES_SCHEMA), schema
-        )
+        options = ReadOptions.model_validate(value.get("options", {}))
+        files = pa.table(value["files"], schema=FILES_SCHEMA)
+        return Snapshot(value["root"], Suffix(value["suffix"]), files, schema, options)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Snapshot) and (self.root, self.digest) == (other.root, other.digest)
@@ -180,6 +189,7 @@ def snapshot_files(
     match: str | re.Pattern[str] | None = None,
     paths: Iterable[str] | None = None,
     input_schema: pa.Schema | None = None,
+    options: ReadOptions = DEFAULT,
 ) -> Snapshot:
     """Freeze the input files: list them, count their rows and unite their schemas.
 
@@ -189,6 +199,7 @@ def snapshot_files(
         match: regular expression searched in the full path or URI of a file.
         paths: the files themselves, relative to the store's root, instead of a pattern.
         input_schema: the columns to read, instead of all that the files have. A column that a file lacks is null.
+        options: how the files are read; the snapshot keeps them.
 
     Raises:
         ReadError: no matching file, an unreadable file, or files whose schemas clash; names the pattern or the file.
@@ -205,14 +216,13 @@ def snapshot_files(
             "Remedy: check the root, the pattern (searched in the full path) and whether the files have arrived"
         )
     counts, unifier = [], Unifier(text=FORMATS[suffix].types == "texts")
-    names = shards["path"]
-    for path, rows, schema in _count_all(store, suffix, names, infer=input_schema is None):
+    for path, rows, schema in _count_all(store, suffix, shards, options, infer=input_schema is None):
         counts.append(rows)
         if input_schema is None and schema is not None:
             unifier.add(schema, store.uri(path))
     files = shards.select(["path", "size", "version"]).append_column("rows", pa.array(counts, pa.int64()))
     schema = unifier.schema if input_schema is None else plain_schema(input_schema)
-    return Snapshot(store.root, suffix, files.cast(FILES_SCHEMA).combine_chunks(), schema)
+    return Snapshot(store.root, suffix, files.cast(FILES_SCHEMA).combine_chunks(), schema, options)
 
 
 def _stat(store: Store, path: str) -> Entry:
@@ -223,22 +233,31 @@ def _stat(store: Store, path: str) -> Entry:
 
 
 def _count_all(
-    store: Store, suffix: Suffix, paths: pa.ChunkedArray, infer: bool
+    store: Store, suffix: Suffix, shards: pa.Table, options: ReadOptions, infer: bool
 ) -> Iterator[tuple[str, int, pa.Schema | None]]:
-    def count(path: str) -> tuple[str, int, pa.Schema | None]:
+    one = format_of(suffix, options)
+
+    def count(path: str, size: int) -> tuple[str, int, pa.Schema | None]:
         where = store.uri(path)
         try:
+            if not size:
+                raise EmptyFile(where)
             with store.open(path) as file:
-                return (path, *FORMATS[suffix].count(file, where, infer))
+                return (path, *one.count(file, where, infer))
+        except EmptyFile:
+            if options.empty_files == "skip":
+                return path, 0, None
+            raise
         except Exception as exc:
             if foreign(exc):
                 raise read_error(where, suffix, exc) from exc
             raise
 
-    names = (name for chunk in paths.chunks for name in _strings(chunk))
+    sizes = iter(shards["size"].to_numpy().tolist())
+    names = (name for chunk in shards["path"].chunks for name in _strings(chunk))
     with ThreadPoolExecutor(_READERS, "json2vec-count") as pool:
         while some := list(itertools.islice(names, _AT_ONCE)):
-            yield from pool.map(count, some)
+            yield from pool.map(count, some, itertools.islice(sizes, len(some)))
 
 
 def _strings(array: pa.Array) -> Iterator[str]:

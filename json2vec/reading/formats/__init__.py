@@ -10,6 +10,7 @@ from json2vec.enums import Suffix
 from json2vec.errors import Json2VecError, ReadError
 from json2vec.reading.formats import avro, csv, feather, ndjson, orc, parquet
 from json2vec.reading.formats.format import Format
+from json2vec.reading.options import ReadOptions
 
 FORMATS: dict[Suffix, Format] = {
     Suffix.parquet: parquet.FORMAT,
@@ -20,6 +21,11 @@ FORMATS: dict[Suffix, Format] = {
     Suffix.json: ndjson.FORMAT,
     Suffix.avro: avro.FORMAT,
 }
+
+
+def format_of(suffix: Suffix, options: ReadOptions) -> Format:
+    """How files of ``suffix`` are read with ``options``."""
+    return csv.csv_format(options.csv) if suffix is Suffix.csv else FORMATS[suffix]
 
 
 def read_error(where: str, suffix: Suffix, exc: BaseException) -> ReadError:

@@ -27,6 +27,7 @@ class Format:
         endings: of the files that belong to the format when no pattern is given.
         types: where a column's type comes from: the file declares it; it is inferred from values that have types of
             their own, as in JSON; or it is inferred from texts.
+        a_row: what a row has to be, for messages about one that is not.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Format:
     read: Callable[[IO[bytes], str, int, int, pa.Schema], Iterator[Piece]]
     endings: tuple[str, ...] = field(default=())
     types: Literal["declared", "inferred", "texts"] = "declared"
+    a_row: str = "a row that fits the schema"
 
 
 def agree(where: str, what: str, expected: int, found: int) -> None:

@@ -1,7 +1,7 @@
 """NDJSON: a row is a line that is not blank, and nothing but the values says which type a column has.
 
 Texts that look like times stay text. An integer that a double does not hold, as ``9007199254740993`` where other rows
-have fractions, is an error of its row.
+have fractions, is an error of its row. Where ``input_schema=`` says text, numbers and booleans come as their text.
 """
 
 from __future__ import annotations
@@ -16,48 +16,60 @@ import pyarrow.json as pajson
 
 from json2vec.errors import ReadError
 from json2vec.reading.conform import Unifier, text_type
-from json2vec.reading.formats.blocks import BLOCK_BYTES, NO_TEXT
+from json2vec.reading.formats.blocks import BLOCK_BYTES, BOM, RAW_CHARACTERS, longest_row, text_blocks
+from json2vec.reading.formats.compression import compressible
 from json2vec.reading.formats.format import Counted, Format
 from json2vec.reading.formats.json_integers import check_integers, float_columns, large_floats
-from json2vec.reading.formats.piece import BadRow, Piece
+from json2vec.reading.formats.json_scalars import is_scalar_in_text, scalars_as_texts
+from json2vec.reading.formats.out_of_step import why_out_of_step
+from json2vec.reading.formats.piece import BadRow, Piece, no_columns
 
-_RAW_CHARACTERS = 100_000  # of a bad row's text that are kept
 
 
-def _blocks(file: IO[bytes]) -> Iterator[bytes]:
-    """The file in blocks of about `BLOCK_BYTES` that end with a line."""
+_UTF8 = "write the file again as UTF-8, as iconv -t UTF-8 does"
+
+
+def _blocks(file: IO[bytes], where: str) -> Iterator[bytes]:
+    """The text in blocks of about `BLOCK_BYTES` that end with a line; no line begins with a byte order mark."""
     parts: list[bytes] = []
-    first = True
-    while data := file.read(BLOCK_BYTES):
-        if first:
-            data, first = data.removeprefix(b"\xef\xbb\xbf"), False
+    held = at = 0  # bytes of ``parts``, and of the text before them
+    for data in text_blocks(file, where, BLOCK_BYTES, remedy=_UTF8):
         cut = data.rfind(b"\n") + 1
         if cut == 0:
             parts.append(data)
+            held += len(data)
+            longest_row(where, f"the line that begins at byte {at} of the text", held, "end each line with a line feed")
             continue
-        yield b"".join([*parts, data[:cut]])
+        block = b"".join([*parts, data[:cut]])
+        at += len(block)
+        if BOM in block:  # of files that were joined
+            block = block.removeprefix(BOM).replace(b"\n" + BOM, b"\n")
+        yield block
         parts = [data[cut:]] if cut < len(data) else []
+        held = len(data) - cut
     if parts:
-        yield b"".join(parts)
+        yield b"".join(parts).removeprefix(BOM)
 
 
 class _Lines:
-    """The lines of a block that are not blank."""
+    """The lines of a block that are not blank; ``odd`` are those that do not begin with { and end with }."""
 
     def __init__(self, block: bytes) -> None:
         self.block = block
         codes = np.frombuffer(block, np.uint8)
         stops = np.flatnonzero(codes == ord("\n"))
-        if not len(stops) or stops[-1] != len(block) - 1:
+        if len(codes) and (not len(stops) or stops[-1] != len(block) - 1):
             stops = np.append(stops, len(block))
-        starts = np.concatenate([[0], stops[:-1] + 1])
-        keep = stops > starts
-        first = codes[np.minimum(starts, len(codes) - 1)]
-        null = first == ord("n")  # Arrow reads the line ``null`` as a row of nulls; it is no object
-        for i in np.flatnonzero(keep & np.isin(first, list(b" \t\r\v\f"))).tolist():
+        starts = np.concatenate([[0], stops[:-1] + 1]) if len(stops) else stops
+        starts, stops = starts[stops > starts], stops[stops > starts]
+        first, last = codes[starts], codes[stops - 1]
+        last = np.where(last == ord("\r"), codes[np.maximum(stops - 2, starts)], last)
+        keep = np.ones(len(starts), bool)
+        odd = (first != ord("{")) | (last != ord("}"))
+        for i in np.flatnonzero(odd).tolist():
             stripped = block[starts[i] : stops[i]].strip()
-            keep[i], null[i] = bool(stripped), stripped.startswith(b"n")
-        self.starts, self.stops, self.null = starts[keep], stops[keep], null[keep]
+            keep[i], odd[i] = bool(stripped), stripped[:1] != b"{" or stripped[-1:] != b"}"
+        self.starts, self.stops, self.odd = starts[keep], stops[keep], odd[keep]
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -79,17 +91,27 @@ def _parse(data: bytes, schema: pa.Schema | None) -> pa.RecordBatch:
         ),
     )
     if not table.num_columns:
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * table.num_rows, pa.struct([])))
+        return no_columns(table.num_rows)
     return table.combine_chunks().to_batches()[0]
 
 
 def _parse_lines(lines: _Lines, a: int, b: int, schema: pa.Schema | None) -> pa.RecordBatch:
     """Rows a..b-1. Raises ValueError (pa.ArrowInvalid is one) where they are not one JSON object each."""
-    if lines.null[a:b].any():
-        raise ValueError("the line is null; expected a JSON object")
-    batch = _parse(lines.text(a, b), schema)
+    # No line break can be inside a value. So, where each line begins with { and ends with }, every line holds at least
+    # one object, and as many objects as lines are one a line.
+    if lines.odd[a:b].any():
+        raise ValueError(why_out_of_step(lines.one(a + int(np.argmax(lines.odd[a:b])))))
+    try:
+        batch = _parse(lines.text(a, b), schema)
+    except pa.ArrowInvalid as exc:
+        if schema is None or not is_scalar_in_text(str(exc)):
+            raise
+        batch = _parse(scalars_as_texts([lines.one(i) for i in range(a, b)], schema), schema)
     if batch.num_rows != b - a:
-        raise ValueError(f"{b - a} lines hold {batch.num_rows} JSON objects; expected one a line")
+        one = b - a == 1
+        raise ValueError(
+            why_out_of_step(lines.one(a), batch.num_rows) if one else f"{b - a} lines hold {batch.num_rows} objects"
+        )
     if schema is not None:  # while types are inferred a later file may still make a float of an integer
         columns = float_columns(batch.schema)
         for row in large_floats(batch).tolist():
@@ -112,15 +134,12 @@ def _bad_lines(lines: _Lines, a: int, b: int, schema: pa.Schema | None, *, alone
 
 def count_ndjson(file: IO[bytes], where: str, infer: bool) -> Counted:
     """Rows, and with ``infer`` the schema that unites all blocks. Malformed lines count as rows and say no type."""
-    rows, unifier, empty = 0, Unifier(), True
-    for block in _blocks(file):
-        empty = False
+    rows, unifier = 0, Unifier()
+    for block in _blocks(file, where):
         lines = _Lines(block)
         if infer and len(lines):
             unifier.add(_infer_lines(lines, where, rows), f"{where}, rows {rows} to {rows + len(lines) - 1}")
         rows += len(lines)
-    if empty:
-        raise ReadError(f"{where} {NO_TEXT}")
     return rows, unifier.schema if infer else None
 
 
@@ -155,7 +174,7 @@ def _infer_lines(lines: _Lines, where: str, first: int) -> pa.Schema:
 def read_ndjson(file: IO[bytes], where: str, start: int, stop: int, schema: pa.Schema) -> Iterator[Piece]:
     """The rows start..stop-1, parsed straight to ``schema``; lines that do not fit come as bad rows."""
     at = 0
-    for block in _blocks(file):
+    for block in _blocks(file, where):
         lines = _Lines(block)
         a, b = max(0, start - at), min(len(lines), stop - at)
         if a < b:
@@ -171,11 +190,13 @@ def _read_lines(lines: _Lines, a: int, b: int, schema: pa.Schema, at: int) -> Pi
     except (ValueError, pa.ArrowException):
         bad = _bad_lines(lines, a, b, schema)
     good = [i for i in range(a, b) if i not in bad]
-    batch = _parse(b"\n".join(lines.one(i) for i in good), schema) if good else pa.RecordBatch.from_pylist([], schema)
+    kept = _Lines(b"\n".join(lines.one(i) for i in good))
+    batch = _parse_lines(kept, 0, len(good), schema) if good else pa.RecordBatch.from_pylist([], schema)
     raw = [
-        BadRow(at + i, reason, lines.one(i).decode("utf-8", "replace")[:_RAW_CHARACTERS]) for i, reason in bad.items()
+        BadRow(at + i, reason, lines.one(i).decode("utf-8", "replace")[:RAW_CHARACTERS]) for i, reason in bad.items()
     ]
     return Piece(batch, np.array(good, np.int64) + at, tuple(raw))
 
 
-FORMAT = Format("NDJSON", count_ndjson, read_ndjson, (".ndjson", ".jsonl", ".json"), "inferred")
+FORMAT = Format("NDJSON", count_ndjson, read_ndjson, compressible(".ndjson", ".jsonl", ".json"), "inferred",
+                a_row="a JSON object that fits the schema")  # fmt: skip

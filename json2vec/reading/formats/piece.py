@@ -10,6 +10,11 @@ import pyarrow as pa
 MAX_PIECE_ROWS = 65536
 
 
+def no_columns(rows: int) -> pa.RecordBatch:
+    """``rows`` rows without a column, as an NDJSON file of ``{}`` holds them."""
+    return pa.RecordBatch.from_struct_array(pa.Array.from_buffers(pa.struct([]), rows, [None]))
+
+
 @dataclass(frozen=True)
 class BadRow:
     """A row that is there but cannot be read: its number in the file, why, and its text."""
