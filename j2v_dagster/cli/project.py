@@ -73,17 +73,19 @@ def estimate(
     from j2v_dagster.attempts import estimate as estimating
     from j2v_dagster.shards.source import ShardSource
     from json2vec.rank_files.settings import PredictSettings
+    from json2vec.reading.options import DEFAULT
 
-    settings, checkpoint, storage_options = PredictSettings(), None, None
+    settings, checkpoint, storage_options, reading = PredictSettings(), None, None, DEFAULT
     if pipelines is not None:
         chosen = _chosen(pipelines, pipeline)
         inputs, output, suffix, folder = chosen.inputs, chosen.output, chosen.suffix, chosen.folder
         settings, checkpoint, storage_options = chosen.settings(), chosen.checkpoint, chosen.storage_options
-        ranks = ranks or chosen.ranks
+        ranks, reading = ranks or chosen.ranks, chosen.reading()
     if not (inputs and output):
         raise ValueError("expected a YAML file of pipelines, or --inputs and --output")
     source = ShardSource(
-        inputs=inputs, suffix=suffix, folder=folder, storage_options=dict(storage_options) if storage_options else None
+        inputs=inputs, suffix=suffix, folder=folder, storage_options=dict(storage_options) if storage_options else None,
+        read_options=reading,
     )
     estimated = estimating.estimate(
         [estimating.current_snapshot(source, output, key) for key in partition],

@@ -24,7 +24,8 @@ def said_of(errors: Sequence[Mapping[str, Any]], options: Sequence[Option]) -> s
         errors: as `pydantic.ValidationError.errors` gives them.
         options: the options that there are.
     """
-    of_option = {str(error["loc"][0]): error for error in reversed(errors)}
+    # An error without a place is of several options together; its message names them.
+    of_option = {str(error["loc"][0] if error["loc"] else ""): error for error in reversed(errors)}
     missing = [option.name for option in options if of_option.get(option.name, {}).get("type") == "missing"]
     parts = [_said(error, options) for name, error in reversed(of_option.items()) if name not in missing]
     return "; ".join([*parts, *([f"{', '.join(missing)} must be said"] if missing else [])])
@@ -43,7 +44,7 @@ def unknown_names(names: Iterable[str], options: Iterable[Option]) -> str:
 
 def _said(error: Mapping[str, Any], options: Sequence[Option]) -> str:
     """One of pydantic's errors in our words: what, what was given, what was expected."""
-    name, value, error_type, context = str(error["loc"][0]), error["input"], error["type"], error.get("ctx", {})
+    name, value, error_type, context = str((*error["loc"], "")[0]), error["input"], error["type"], error.get("ctx", {})
     if error_type == "extra_forbidden":
         return unknown_names([name], options)
     if error_type == "value_error":  # of our own validators, whose messages say all that may be said

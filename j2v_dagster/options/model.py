@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import dagster as dg
-from pydantic import BeforeValidator, ConfigDict, SkipValidation, ValidationError, field_validator
+from pydantic import BeforeValidator, ConfigDict, SkipValidation, ValidationError, field_validator, model_validator
 
 from j2v_dagster.checks import ALL_FINDINGS
 from j2v_dagster.launchers.base import Launcher
@@ -18,6 +18,7 @@ from j2v_dagster.warehouse.base import Warehouse
 from json2vec.contract import SAMPLE_ROWS
 from json2vec.enums import Suffix
 from json2vec.rank_files.settings import PredictSettings, SharedSettings, Texts, about, as_texts
+from json2vec.reading.options import CsvOptions, ReadOptions, read_options
 from json2vec.storage.s3 import SECRET_OPTIONS
 
 Values = Mapping[str, Any]
@@ -97,6 +98,27 @@ class PipelineOptions(SharedSettings):
             example="day={partition}",
         ),
     ] = "dt={partition}"
+    csv: Annotated[
+        SkipValidation[CsvOptions | Mapping[str, Any] | None],
+        about(
+            "How CSV shards are cut into cells: a mapping of separator, quote, encoding, null_values, header and "
+            "column_names (docs/texts.md).",
+            changes="values",
+            example={"separator": ";", "encoding": "latin-1"},
+        ),
+    ] = None
+    empty_files: Annotated[
+        Literal["raise", "skip"],
+        about("What a shard of 0 bytes is: raise fails the run, skip takes it as a file without rows.", example="skip"),
+    ] = "raise"
+    folder_columns: Annotated[
+        Texts,
+        about(
+            "Names of input columns that are made of folder names, such as dt of dt=2024-01-01 (docs/texts.md).",
+            changes="values",
+            example=["region"],
+        ),
+    ] = ()
     partition_column: Annotated[
         str, about("The table's text column that holds the partition key.", example="day")
     ] = "partition"
@@ -303,6 +325,11 @@ class PipelineOptions(SharedSettings):
             raise ValueError(f"suffix is {value!r}; expected one of {', '.join(Suffix)}")
         return value
 
+    @model_validator(mode="after")
+    def _reading(self) -> PipelineOptions:
+        self.reading()
+        return self
+
     @field_validator("require")
     @classmethod
     def _require(cls, value: Sequence[str]) -> Sequence[str]:
@@ -341,6 +368,12 @@ class PipelineOptions(SharedSettings):
             message = said_of(exc.errors(), options())
             remedy = "" if "Remedy:" in message else ". Remedy: see the table of options in docs/dagster.md"
             raise OptionError(f"{where}: {message}{remedy}") from None
+
+    def reading(self) -> ReadOptions:
+        """How the shards are read where they do not say it themselves."""
+        return read_options(
+            self.suffix, csv=self.csv, empty_files=self.empty_files, folder_columns=self.folder_columns
+        )
 
     def settings(self) -> PredictSettings:
         """What the ranks must know of them."""

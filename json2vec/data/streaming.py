@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from json2vec.data.module import COMMON_OPTIONS, DataModule
 from json2vec.enums import ShardingStrategy, Strata, Suffix
 from json2vec.errors import SchemaError
 from json2vec.processors import PreprocessorLike
+from json2vec.reading.options import CsvOptions, EmptyFiles, read_options
 from json2vec.reading.readers import OnBadRow
 from json2vec.reading.snapshot import Snapshot, snapshot_files
 from json2vec.reading.source import Source
@@ -44,10 +45,16 @@ class StreamingDataModule(DataModule):
         replacement: draw the training files with replacement; an epoch has as many rows either way, and always an end.
         input_schema: the columns to read and their types, instead of all columns of all files.
         storage_options: passed to the object store's client.
-        on_bad_row: ``raise``, or ``quarantine`` to set unreadable NDJSON lines aside.
+        on_bad_row: ``raise``, or ``quarantine`` to set rows of NDJSON and CSV that cannot be read aside.
+        csv: how CSV is cut into cells: `json2vec.reading.options.CsvOptions`, or a mapping such as
+            ``{"separator": ";", "encoding": "latin-1"}``.
+        empty_files: what a file of 0 bytes is: ``raise`` an error, or ``skip``, a file without rows.
+        folder_columns: names of columns that are made of folder names, such as ``dt`` of ``dt=2024-01-01``; as text, or
+            as ``input_schema`` says.
 
     Raises:
-        SchemaError: no split, an unknown suffix, a malformed pattern, or an unknown keyword.
+        SchemaError: no split, an unknown suffix, a malformed pattern, an unknown keyword, or options of reading that
+            cannot be meant.
         ReadError: (when a split is first needed) a root that is missing, a pattern that matches no file, a file that
             cannot be read.
     """
@@ -77,12 +84,16 @@ class StreamingDataModule(DataModule):
         seed: int = 0,
         on_bad_row: OnBadRow = "raise",
         strict_preprocessor: bool = False,
+        csv: CsvOptions | Mapping[str, Any] | None = None,
+        empty_files: EmptyFiles = "raise",
+        folder_columns: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         if suffix not in list(Suffix):
             raise SchemaError(f"suffix {suffix!r} is unknown; expected one of {[str(member) for member in Suffix]}")
         self.root, self.suffix, self.input_schema = os.fspath(root), Suffix(suffix), input_schema
         self.storage_options = storage_options
+        self.read_options = read_options(suffix, csv=csv, empty_files=empty_files, folder_columns=folder_columns)
         splits = {"train": train, "validate": validate, "test": test, "predict": predict}
         for name, pattern in splits.items():
             if isinstance(pattern, str):
@@ -110,4 +121,5 @@ class StreamingDataModule(DataModule):
         store = open_store(self.root, self.storage_options)
         if isinstance(split, Snapshot):
             return split, store
-        return snapshot_files(store, self.suffix, match=split, input_schema=self.input_schema), store
+        options = self.read_options
+        return snapshot_files(store, self.suffix, match=split, input_schema=self.input_schema, options=options), store

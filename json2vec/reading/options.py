@@ -8,7 +8,7 @@ written, so that digests of snapshots without options stay.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -79,14 +79,26 @@ class ReadOptions(_Options):
     Args:
         csv: how CSV is cut into cells.
         empty_files: what a file of 0 bytes is: an error (``raise``), or a file without rows (``skip``).
+        folder_columns: names of columns that are made of folder names, such as ``dt`` of ``dt=2024-01-01``.
     """
 
     csv: CsvOptions = CsvOptions()
     empty_files: EmptyFiles = "raise"
+    folder_columns: tuple[Annotated[str, Field(min_length=1, pattern=r"^[^/=]+$")], ...] = ()
+
+    @field_validator("folder_columns")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("expected each name once")
+        return value
 
 
 DEFAULT = ReadOptions()
-_DESCRIBED = {"csv": "an object such as {'separator': ';'}", "empty_files": "'raise' or 'skip'"}
+_DESCRIBED = {
+    "csv": "an object such as {'separator': ';'}", "empty_files": "'raise' or 'skip'",
+    "folder_columns": "a list of names, such as ['dt', 'region']",
+}  # fmt: skip
 
 
 def read_options(
@@ -94,6 +106,7 @@ def read_options(
     *,
     csv: CsvOptions | Mapping[str, Any] | None = None,
     empty_files: EmptyFiles = "raise",
+    folder_columns: Sequence[str] = (),
 ) -> ReadOptions:
     """The options that a user gives, checked.
 
@@ -101,13 +114,17 @@ def read_options(
         suffix: the files' format.
         csv: `CsvOptions`, or their values by name; None for the defaults.
         empty_files: ``raise`` or ``skip``.
+        folder_columns: names of columns that are made of folder names.
 
     Raises:
         SchemaError: an option that is unknown, cannot be meant, or belongs to another format.
     """
+    if isinstance(folder_columns, str):  # a text is a sequence of its letters
+        raise SchemaError(f"folder_columns={folder_columns!r} is a text; expected {_DESCRIBED['folder_columns']}")
     if csv is not None and suffix != Suffix.csv:
         raise SchemaError(f"csv= is for suffix 'csv'; the suffix is {str(suffix)!r}. Remedy: leave csv= out")
-    values: dict[str, Any] = {"empty_files": empty_files} | ({} if csv is None else {"csv": csv})
+    values: dict[str, Any] = {"empty_files": empty_files, "folder_columns": folder_columns}
+    values |= {} if csv is None else {"csv": csv}
     try:
         return ReadOptions.model_validate(values)
     except ValidationError as exc:

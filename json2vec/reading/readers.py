@@ -5,7 +5,7 @@ Memory is bounded by a few pieces of a file (about 16 MB each, or one NDJSON blo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ from json2vec.enums import Strata
 from json2vec.errors import ReadError, SnapshotChanged
 from json2vec.processors import Preprocessor, as_preprocessor
 from json2vec.reading.conform import conform
+from json2vec.reading.folder_columns import folder_values, with_folder_columns
 from json2vec.reading.formats import FORMATS, foreign, format_of, read_error
 from json2vec.reading.formats.piece import MAX_PIECE_ROWS, BadRow, Piece
 from json2vec.reading.plan import FileRange, locate
@@ -178,12 +179,12 @@ class _Source:
                 )
             if piece.bad and self._bad == "raise":
                 raise self._bad_row(where.file, piece.bad[0])
-            numbers = piece.rows
-            batch = conform(
-                piece.batch,
-                self.snapshot.schema,
-                lambda row, numbers=numbers: f"{self.address(where.file)}: row {int(numbers[row])}",
-            )
+            named = _named(self.address(where.file), piece.rows)
+            batch = piece.batch
+            if names := self.snapshot.options.folder_columns:
+                values = folder_values(self.address(where.file), names)
+                batch = with_folder_columns(batch, values, self.snapshot.schema, named)
+            batch = conform(batch, self.snapshot.schema, named)
             yield replace(piece, batch=batch)
         if rows != where.stop - where.start:
             raise ReadError(
@@ -221,6 +222,10 @@ class _Source:
             f"{self.address(file)}: row {bad.row} is not {FORMATS[self.snapshot.suffix].a_row}: {bad.reason}. Row: "
             f"{excerpt!r}. Remedy: mend the row, or read with on_bad_row='quarantine' to set it aside"
         )
+
+
+def _named(address: str, rows: np.ndarray) -> Callable[[int], str]:
+    return lambda row: f"{address}: row {int(rows[row]) if len(rows) else 0}"
 
 
 def _chunks(

@@ -27,6 +27,7 @@ import pyarrow.compute
 from json2vec.enums import Suffix
 from json2vec.errors import ReadError, SnapshotChanged, StoreError
 from json2vec.reading.conform import Unifier, conform
+from json2vec.reading.folder_columns import folder_values
 from json2vec.reading.formats import FORMATS, ends_with, foreign, format_of, read_error
 from json2vec.reading.formats.blocks import EmptyFile
 from json2vec.reading.options import DEFAULT, ReadOptions
@@ -218,10 +219,21 @@ def snapshot_files(
     counts, unifier = [], Unifier(text=FORMATS[suffix].types == "texts")
     for path, rows, schema in _count_all(store, suffix, shards, options, infer=input_schema is None):
         counts.append(rows)
+        folder_values(store.uri(path), options.folder_columns)
         if input_schema is None and schema is not None:
             unifier.add(schema, store.uri(path))
     files = shards.select(["path", "size", "version"]).append_column("rows", pa.array(counts, pa.int64()))
     schema = unifier.schema if input_schema is None else plain_schema(input_schema)
+    for name in options.folder_columns:
+        at = schema.get_field_index(name)
+        if at < 0 and input_schema is None:
+            schema = schema.append(pa.field(name, pa.string()))
+        elif at >= 0 and pa.types.is_null(schema.field(at).type):
+            schema = schema.set(at, pa.field(name, pa.string()))
+        elif at < 0:
+            raise ReadError(
+                f"folder_columns= names {name!r}, which input_schema= has not. Remedy: add it there, with its type"
+            )
     return Snapshot(store.root, suffix, files.cast(FILES_SCHEMA).combine_chunks(), schema, options)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any, Protocol
@@ -30,6 +31,7 @@ _FOREIGN = {
     b"\xff\x06\x00\x00sNaPpY": "Snappy", b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"\x1f\x9d": "of compress (.Z)",
     b"PAR1": "Parquet", b"ARROW1": "Feather (Arrow IPC)", b"ORC": "ORC", b"Obj\x01": "Avro",
 }  # fmt: skip
+_NO_TEXT = re.compile(rb"[^\t\r\n -~]")
 
 
 def compressible(*endings: str) -> tuple[str, ...]:
@@ -138,9 +140,8 @@ def plain_blocks(file: IO[bytes], where: str, block_bytes: int) -> Iterator[byte
 
 def _refuse_foreign(head: bytes, where: str) -> None:
     kind = next((kind for magic, kind in _FOREIGN.items() if head.startswith(magic)), None)
-    # A text may begin with the letters of a name; what follows them in such a file is no text.
-    if kind is not None and not (head[:4] in (b"PAR1", b"ORC,", b"ARRO") and head[:_LONGEST_MAGIC].isascii() and
-                                 head[:_LONGEST_MAGIC].decode().isprintable()):  # fmt: skip
+    # A text may begin with the letters ORC; what follows them in such a file is no text.
+    if kind is not None and _NO_TEXT.search(head[:_LONGEST_MAGIC]):
         raise ReadError(
             f"{where} is {kind}; expected text, plain or compressed with gzip, zstd, bzip2 or xz. Remedy: say the "
             "suffix of its format, unpack it, or leave it out with match= or paths="

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -31,6 +32,7 @@ from json2vec.reading.options import CsvOptions
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 _ENCODING = "say the encoding, as csv={'encoding': 'latin-1'} or 'utf-16'"
 _SEPARATORS = ",;\t|"
+_ZEROS = re.compile(rb"(?:\A|[\r\n])\0+(?:\Z|[\r\n])")  # a record of nothing else
 
 
 class _Csv:
@@ -67,7 +69,7 @@ class _Csv:
         """The columns' names, and the records after the header; the first may be none."""
         blocks = text_blocks(file, where, BLOCK_BYTES, encoding=self.options.encoding, remedy=_ENCODING)
         names: list[str] | None = None
-        for some in records(blocks, where, self.separator, self.quote):
+        for some in records(blocks, where, self.separator, self.quote, header=self.options.header):
             if names is None and len(some):
                 names = self._names(some.one(0), where)
                 some = some.slice(int(self.options.header), len(some))
@@ -126,6 +128,8 @@ class _Csv:
     def _parse(self, names: list[str], data: bytes, n: int, where: str) -> pa.RecordBatch:
         if BOM in data and (data.startswith(BOM) or b"\n" + BOM in data or b"\r" + BOM in data):
             raise _Unfit
+        if b"\0" in data and _ZEROS.search(data):
+            raise _Unfit
         schema = pa.schema([(name, pa.string()) for name in names])
         if not n:
             return pa.RecordBatch.from_pylist([], schema)
@@ -151,6 +155,8 @@ class _Csv:
             record = some.one(i)
             if record.startswith(BOM):
                 bad[i] = "it begins with a byte order mark, as where files were joined"
+            elif not record.strip(b"\0"):
+                bad[i] = "it is zero bytes alone, as where a disk was full or a machine stopped"
             elif count != len(names):
                 bad[i] = f"expected {len(names)} cells, found {count}"
             elif why := _no_text(record):

@@ -53,7 +53,9 @@ class Records:
         return Records(self.data, self.starts[a:b], self.stops[a:b])
 
 
-def records(blocks: Iterator[bytes], where: str, separator: int, quote: int | None) -> Iterator[Records]:
+def records(
+    blocks: Iterator[bytes], where: str, separator: int, quote: int | None, *, header: bool
+) -> Iterator[Records]:
     """Cut blocks of text, of any sizes, into blocks of whole records.
 
     Args:
@@ -61,13 +63,17 @@ def records(blocks: Iterator[bytes], where: str, separator: int, quote: int | No
         where: the file's address, for messages.
         separator: code of the character between cells.
         quote: code of the quoting character; None where there is none.
+        header: whether the first record is a header, which is no row.
 
     Raises:
-        ReadError: quotes that do not fit, or a record longer than a row may be; names the record. The first record of
-            the file, which may be its header, has number 1.
+        ReadError: quotes that do not fit, or a record longer than a row may be; names the row in which it begins.
     """
     parts: list[bytes] = []
-    state, done, held = _START, 0, 0
+    state, done, held = _START, -int(header), 0
+
+    def row(number: int) -> str:
+        return f"row {number}" if number >= 0 else "the header"
+
     for block in blocks:
         codes = np.frombuffer(block, np.uint8)
         toggles, wrong = _toggles(codes, separator, quote, state)
@@ -78,16 +84,16 @@ def records(blocks: Iterator[bytes], where: str, separator: int, quote: int | No
             full = int((before > begins).sum()) + int(bool(held) and len(before) > 0 and before[0] == 0)
             excerpt = b"".join(parts)[-40:] + block[max(0, wrong - 40) : wrong + 20]
             raise ReadError(
-                f"{where}: record {done + full + 1} (the header counts): a quoted cell is closed, but neither a "
-                f"separator nor a line break follows: ...{excerpt[-60:].decode('utf-8', 'replace')!r}... Either a quote "
-                f"is missing in this record or one is not doubled. {_REMEDY}"
+                f"{where}: {row(done + full)}: a quoted cell is closed, but neither a separator nor a line break follows: "
+                f"...{excerpt[-60:].decode('utf-8', 'replace')!r}... Either a quote is missing in this row or one is not "
+                f"doubled. {_REMEDY}"
             )
         state = _state(codes, toggles, state, separator)
         if not len(ends):
             parts.append(block)
             held += len(block)
             hint = "end each record with a line break" if state != _QUOTED else "close the cell whose quote is open"
-            longest_row(where, f"record {done + 1} (the header counts)", held, hint)
+            longest_row(where, row(done), held, hint)
             continue
         cut = int(ends[-1]) + 1
         made = _records(b"".join([*parts, block[:cut]]), ends + held)
@@ -96,7 +102,7 @@ def records(blocks: Iterator[bytes], where: str, separator: int, quote: int | No
         parts, held = ([block[cut:]], len(block) - cut) if cut < len(block) else ([], 0)
     if state == _QUOTED:
         raise ReadError(
-            f"{where}: record {done + 1} (the header counts) begins a cell with a quote that is never closed: "
+            f"{where}: {row(done)} begins a cell with a quote that is never closed: "
             f"{b''.join(parts)[:60].decode('utf-8', 'replace')!r}. All that follows would be one cell. {_REMEDY}"
         )
     if parts:
