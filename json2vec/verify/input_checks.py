@@ -210,7 +210,7 @@ class InputCheck:
         if failed:
             return Finding("inputs", False, expected, found, "do not load this folder; predict again", counts,
                            tuple(self._examples))  # fmt: skip
-        if self._kept is None or self._missing:
+        if self._missing:  # an input without any column is kept whole where nothing is kept
             names = [column.name for column in self._columns]
             kept = "no inputs" if self._kept is None else f"only the columns {names}"
             return Finding(
