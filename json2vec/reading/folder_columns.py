@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from json2vec.errors import ReadError
 from json2vec.reading.exact import cast, shown
 
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 NULL = "__HIVE_DEFAULT_PARTITION__"
 """The folder name of rows whose column is null."""
 

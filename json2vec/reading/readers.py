@@ -86,7 +86,8 @@ def read_rows(
     Args:
         store_or_frame: what the snapshot was made of.
         ranges: half-open ranges of row numbers, ascending.
-        on_bad_row: ``quarantine`` sets rows of NDJSON and CSV that cannot be read aside, as ``rejected``, instead of raising.
+        on_bad_row: ``quarantine`` sets rows of NDJSON and CSV that cannot be read aside, as ``rejected``, instead of
+            raising.
         check: compare each file's size and version before and after it was read.
         strata: told to preprocessors that take it.
 
@@ -219,8 +220,8 @@ class _Source:
     def _bad_row(self, file: int, bad: BadRow) -> ReadError:
         excerpt = bad.raw if len(bad.raw) <= 80 else bad.raw[:77] + "..."
         return ReadError(
-            f"{self.address(file)}: row {bad.row} is not {FORMATS[self.snapshot.suffix].a_row}: {bad.reason}. Row: "
-            f"{excerpt!r}. Remedy: mend the row, or read with on_bad_row='quarantine' to set it aside"
+            f"{self.address(file)}: row {bad.row} is not {FORMATS[self.snapshot.suffix].a_row}: {bad.reason}. "
+            f"Row: {excerpt!r}. Remedy: mend the row, or read with on_bad_row='quarantine' to set it aside"
         )
 
 

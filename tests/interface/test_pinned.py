@@ -26,6 +26,7 @@ import j2v_dagster
 import json2vec as j2v
 from json2vec.enums import Suffix
 from json2vec.rank_files.manifest import Manifest, Marker
+from json2vec.reading.options import read_options
 from json2vec.reading.plan import Plan
 from json2vec.reading.row_hash import ROW_HASH, row_hash
 from json2vec.reading.snapshot import FILES_SCHEMA, Snapshot
@@ -233,6 +234,23 @@ def test_the_digests_of_a_snapshot_and_its_plans_stay() -> None:
     assert [part.share(rank) for rank in range(3)] == [((0, 2),), ((4, 6),), ((6, 8),)]
 
 
+def test_the_digest_of_a_snapshot_with_options_stays() -> None:
+    """Options at their defaults are in none of it."""
+    files = {"path": ["a.csv"], "size": [10], "version": ["1"], "rows": [3]}
+    schema = pa.schema([("a", pa.int64())])
+    options = read_options("csv", csv={"separator": ";"}, empty_files="skip", folder_columns=["dt"])
+    plain, made = (
+        Snapshot("/in", Suffix.csv, pa.table(files, schema=FILES_SCHEMA), schema, one)
+        for one in (read_options("csv", csv={"separator": ","}), options)
+    )
+    assert plain.digest == Snapshot("/in", Suffix.csv, plain.files, schema).digest
+    assert plain.digest == "8704ccb54240fb2071df52aebbb9de3284aeafdb5371b2cce42a6546c9c97dc2"
+    assert made.digest == "3245ae96169278f459c81b766da108819e65ad31eb43f5af9e0db8846ceada0b"
+    assert made.to_json()["options"] == {
+        "csv": {"separator": ";"}, "empty_files": "skip", "folder_columns": ["dt"]
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
@@ -283,6 +301,9 @@ REQUIRED = ["name", "inputs", "partitions", "checkpoint", "output", "warehouse",
 DEFAULTS: dict[str, Any] = {
     "suffix": "parquet",
     "folder": "dt={partition}",
+    "csv": None,
+    "empty_files": "raise",
+    "folder_columns": (),
     "partition_column": "partition",
     "ranks": 1,
     "batch_size": None,

@@ -97,6 +97,6 @@ def longest_row(where: str, row: str, size: int, hint: str) -> None:
     """Raise if a row of ``size`` bytes, or the part of it that has been read, is longer than rows may be."""
     if size > MAX_ROW_BYTES:
         raise ReadError(
-            f"{where}: {row} has more than {MAX_ROW_BYTES} bytes, and a row is read whole. Remedy: {hint}, or leave the "
-            "file out with match= or paths="
+            f"{where}: {row} has more than {MAX_ROW_BYTES} bytes, and a row is read whole. Remedy: {hint}, or leave "
+            "the file out with match= or paths="
         )

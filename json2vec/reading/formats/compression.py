@@ -114,8 +114,8 @@ def plain_blocks(file: IO[bytes], where: str, block_bytes: int) -> Iterator[byte
     if kind is None:
         if head and where.lower().endswith(ENDINGS):
             raise ReadError(
-                f"{where}: its name says that it is compressed, but its first bytes {head!r} are not of gzip, zstd, bzip2 "
-                "or xz. Remedy: give a plain file another name; write a damaged one again"
+                f"{where}: its name says that it is compressed, but its first bytes {head!r} are not of gzip, zstd, "
+                "bzip2 or xz. Remedy: give a plain file another name; write a damaged one again"
             )
         while block := file.read(block_bytes):
             yield block

@@ -92,7 +92,10 @@ class _Csv:
         except UnicodeDecodeError as exc:
             raise ReadError(f"{where}: the header is no UTF-8: {exc}. Remedy: {_ENCODING}") from exc
         except csv.Error as exc:
-            raise ReadError(f"{where}: the header cannot be read: {exc}. Remedy: say csv={{'column_names': [...]}}") from exc
+            raise ReadError(
+                f"{where}: the header cannot be read: {exc}. Remedy: mend it, or leave the file out with match= "
+                "or paths="
+            ) from exc
         if named is not None and len(named) != len(found):
             raise ReadError(
                 f"{where}: column_names gives {len(named)} names; the header has {len(found)} columns {found}. Remedy: "
@@ -101,13 +104,15 @@ class _Csv:
         if named is not None:
             return _unique(list(named), where)
         if "\0" in text:
-            raise ReadError(f"{where}: the header {text[:40]!r} holds zero bytes. Remedy: {_ENCODING}, or write it again")
+            raise ReadError(
+                f"{where}: the header {text[:40]!r} holds zero bytes. Remedy: {_ENCODING}, or write the file again"
+            )
         other = next((one for one in _SEPARATORS if one in text and one != self.options.separator), None)
         if len(found) == 1 and other is not None and record[0] != self.quote:
             raise ReadError(
                 f"{where}: the header is one column {text[:80]!r} that holds {other!r}; expected columns with "
-                f"{self.options.separator!r} between them. Remedy: say csv={{'separator': {other!r}}}, or where it is one "
-                "column indeed, csv={'column_names': [its name]}"
+                f"{self.options.separator!r} between them. Remedy: say csv={{'separator': {other!r}}}, or where it is "
+                "one column indeed, csv={'column_names': [its name]}"
             )
         return _unique(found, where)
 
@@ -207,7 +212,8 @@ def _csv_type(column: pa.Array) -> pa.DataType:
 def csv_format(options: CsvOptions) -> Format:
     """CSV that is read with ``options``."""
     files = _Csv(options)
-    return Format("CSV", files.count, files.read, compressible(".csv"), "texts", a_row="a CSV record that fits the header")
+    a_row = "a CSV record that fits the header"
+    return Format("CSV", files.count, files.read, compressible(".csv"), "texts", a_row=a_row)
 
 
 FORMAT = csv_format(CsvOptions())

@@ -18,8 +18,8 @@ from json2vec.reading.formats.blocks import longest_row
 _LF, _CR = ord("\n"), ord("\r")
 _START, _PLAIN, _QUOTED, _CLOSED = range(4)  # at a cell's beginning, in an unquoted one, in a quoted one, behind one
 _REMEDY = (
-    "Remedy: write quotes inside a cell twice and close every cell, or say csv={'quote': None} where quotes are no more "
-    "than characters"
+    "Remedy: write quotes inside a cell twice and close every cell, or say csv={'quote': None} where quotes are "
+    "characters like others"
 )
 
 
@@ -84,9 +84,9 @@ def records(
             full = int((before > begins).sum()) + int(bool(held) and len(before) > 0 and before[0] == 0)
             excerpt = b"".join(parts)[-40:] + block[max(0, wrong - 40) : wrong + 20]
             raise ReadError(
-                f"{where}: {row(done + full)}: a quoted cell is closed, but neither a separator nor a line break follows: "
-                f"...{excerpt[-60:].decode('utf-8', 'replace')!r}... Either a quote is missing in this row or one is not "
-                f"doubled. {_REMEDY}"
+                f"{where}: {row(done + full)}: a quoted cell is closed, but neither a separator nor a line break "
+                f"follows: ...{excerpt[-60:].decode('utf-8', 'replace')!r}... Either a quote is missing in this row, "
+                f"or one is not doubled. {_REMEDY}"
             )
         state = _state(codes, toggles, state, separator)
         if not len(ends):

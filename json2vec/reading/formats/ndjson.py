@@ -24,8 +24,6 @@ from json2vec.reading.formats.json_scalars import is_scalar_in_text, scalars_as_
 from json2vec.reading.formats.out_of_step import why_out_of_step
 from json2vec.reading.formats.piece import BadRow, Piece, no_columns
 
-
-
 _UTF8 = "write the file again as UTF-8, as iconv -t UTF-8 does"
 
 

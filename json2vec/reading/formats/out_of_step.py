@@ -15,13 +15,13 @@ def why_out_of_step(line: bytes, objects: int | None = None) -> str:
     text = line.strip()
     if b"\r" in text and objects != 0 and text.startswith(b"{"):
         return (
-            f"it holds {objects or 'several'} JSON objects, ended by CR alone; expected LF or CRLF after each. Write the "
-            "file again with tr '\\r' '\\n'"
+            f"it holds {objects or 'several'} JSON objects, ended by CR alone; expected LF or CRLF after each. Write "
+            "the file again with tr '\\r' '\\n'"
         )
     if text == b"null":
         return "the line is null; expected a JSON object"
     if text.startswith(b"["):
-        return "an array begins here; expected one JSON object a line without an enclosing array, as jq -c '.[]' writes it"
+        return "an array begins here; expected one JSON object a line without an array, as jq -c '.[]' writes it"
     if text.endswith(b","):
         return "a comma follows the line's last value; expected one JSON object a line and nothing after it"
     if text.startswith(b"{") and objects is not None and objects > 1:

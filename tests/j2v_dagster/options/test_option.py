@@ -34,4 +34,5 @@ def test_examples_and_defaults_of_options_are_what_the_options_take() -> None:
     for option in known_options():
         for value in (option.example, None if option.required else option.default):
             if value is not None:
-                PipelineOptions.of(options() | {option.name: value})
+                beside = {"suffix": "csv"} if option.name == "csv" else {}
+                PipelineOptions.of(options() | beside | {option.name: value})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -91,13 +92,13 @@ def test_no_cut_and_no_appendix_passes_for_less(ending: str) -> None:
     data = pack(text)
     assert whole(data, where=where) == text
     for cut in range(1, len(data)):
-        with pytest.raises(ReadError, match="a.ndjson"):
+        with pytest.raises(ReadError, match=r"a\.ndjson"):
             whole(data[:cut], where=where)
     for cut in range(1, len(data)):
-        with pytest.raises(ReadError, match="a.ndjson"):
+        with pytest.raises(ReadError, match=r"a\.ndjson"):
             whole(data + data[:cut], where=where)
     for tail in (b"x", b'{"id": 1}\n', b"\0\0x", random.Random(0).randbytes(100)):
-        with pytest.raises(ReadError, match="a.ndjson"):
+        with pytest.raises(ReadError, match=r"a\.ndjson"):
             whole(data + tail, where=where)
 
 
@@ -109,10 +110,8 @@ def test_no_flipped_bit_changes_a_text(ending: str) -> None:
     for at in range(len(data)):
         flipped = bytearray(data)
         flipped[at] ^= 1 << (at % 8)
-        try:
+        with contextlib.suppress(ReadError):
             assert whole(bytes(flipped), where=f"a{ending}") == text
-        except ReadError:
-            pass
 
 
 def test_zeros_behind_the_last_member_are_no_data() -> None:
