@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import subprocess
@@ -218,3 +219,31 @@ def test_a_cancelled_run_leaves_no_process_and_publishes_nothing(
     assert not attempt.committed
     assert output.current() is None
     assert not (tmp_path / "w.duckdb").exists()
+
+
+def test_texts_are_read_alike_from_the_shards_to_the_table(
+    tmp_path: Path, checkpoint: Path, instance: dg.DagsterInstance
+) -> None:
+    """Options of reading reach the ranks, the checks and the estimate through the snapshot."""
+    folder = tmp_path / "shards" / "dt=d1" / "region=eu"
+    folder.mkdir(parents=True)
+    lines = [f"r{number};{number},5;{['books', 'käse'][number % 2]}" for number in range(7)]
+    text = "\n".join(["id;price;merchant", *lines]).encode("latin-1")
+    (folder / "a.csv.gz").write_bytes(gzip.compress(text))
+    (folder / "b.csv").touch()
+    case = Case(
+        tmp_path, checkpoint, instance, suffix="csv", csv={"separator": ";", "encoding": "latin-1"},
+        empty_files="skip", folder_columns=["dt", "region"], contract="off",
+        columns={"id": "inputs.id", "merchant": "inputs.merchant", "region": "inputs.region", "dt": "inputs.dt"},
+    )  # fmt: skip
+    result = case.run()
+    assert result.success, error_of(result)
+    assert {name for name, passed in checks_of(result).items() if not passed} <= {"input_drift"}
+    rows = case.table("SELECT id, merchant, region, dt FROM labels ORDER BY id")
+    assert rows == [(f"r{number}", ["books", "käse"][number % 2], "eu", "d1") for number in range(7)]
+    current = case.output.current()
+    assert current is not None
+    manifest = json.loads((case.root / "out/dt=d1/attempts" / current["attempt"] / "_manifest.json").read_bytes())
+    assert manifest["snapshot"]["options"] == {
+        "csv": {"separator": ";", "encoding": "latin-1"}, "empty_files": "skip", "folder_columns": ["dt", "region"]
+    }  # fmt: skip
