@@ -1,4 +1,4 @@
-"""A small Parquet file may decode to gigabytes: pieces are bounded in bytes, and rows that are too large are refused."""
+"""A small Parquet file may decode to gigabytes: pieces are bounded in bytes, rows that are too large are refused."""
 
 from __future__ import annotations
 
