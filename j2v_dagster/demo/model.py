@@ -146,7 +146,8 @@ def train_model(settings: TrainingSettings, root: Path, days: Sequence[date]) ->
     )  # fmt: skip
     # The environment is said, as where Slurm's `srun` is installed Lightning would advise to use it.
     trainer = lit.Trainer(
-        plugins=[LightningEnvironment()], accelerator="cpu", devices=1, max_epochs=settings.epochs, gradient_clip_val=1.0, logger=False,
+        plugins=[LightningEnvironment()], accelerator="cpu", devices=1, max_epochs=settings.epochs,
+        gradient_clip_val=1.0, logger=False,
         enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False,
         callbacks=[_progress_bar(settings)],
     )  # fmt: skip
