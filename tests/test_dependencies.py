@@ -125,7 +125,7 @@ def without(package: str, code: str, folder: Path) -> subprocess.CompletedProces
         (
             "fastavro", "avro",
             "from json2vec.reading.snapshot import snapshot_files; from json2vec.storage.opening import open_store\n"
-            "open('a.avro', 'w').close(); snapshot_files(open_store('.'), 'avro')",
+            "open('a.avro', 'w').write('Obj'); snapshot_files(open_store('.'), 'avro')",
         ),
         ("pyiceberg", "iceberg", "from j2v_dagster.warehouse.build import build_warehouse as build\n"
                                  "build({'kind': 'iceberg', 'path': 'lake'})"),
