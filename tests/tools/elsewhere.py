@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SURROUNDINGS: dict[str, dict[str, str]] = {
     "default": {"ATEN_CPU_CAPABILITY": "default"},
-    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "TZ": "Asia/Kolkata", "LC_ALL": "C", "PYTHONUTF8": "0"},
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "TZ": "Asia/Kolkata", "LC_ALL": "C"},
     "avx512": {"ATEN_CPU_CAPABILITY": "avx512", "TZ": "America/St_Johns"},
     "slurm": {"TZ": "Pacific/Auckland"},
     "private": {"TZ": "UTC"},
