@@ -18,8 +18,10 @@ from json2vec.errors import ReadError
 from json2vec.reading.conform import Unifier, text_type
 from json2vec.reading.formats.blocks import BLOCK_BYTES, NO_TEXT
 from json2vec.reading.formats.format import Counted, Format
+from json2vec.reading.formats.json_depth import deep_lines
 from json2vec.reading.formats.json_integers import check_integers, float_columns, large_floats
 from json2vec.reading.formats.piece import BadRow, Piece
+from json2vec.reading.limits import MAX_DEPTH, depth_message
 
 _RAW_CHARACTERS = 100_000  # of a bad row's text that are kept
 
@@ -42,7 +44,15 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 class _Lines:
-    """The lines of a block that are not blank."""
+    """The lines of a block that are not blank.
+
+    Attributes:
+        starts, stops: int64 (lines,), where each begins and ends.
+        null: bool (lines,), whether it is ``null``.
+        ragged: bool (lines,), whether it does not begin with ``{`` and end with ``}``. Such a line is no object, and
+            is never parsed with others, of which it might make one that goes over many lines.
+        deep: bool (lines,), whether it nests too deep.
+    """
 
     def __init__(self, block: bytes) -> None:
         self.block = block
@@ -52,12 +62,16 @@ class _Lines:
             stops = np.append(stops, len(block))
         starts = np.concatenate([[0], stops[:-1] + 1])
         keep = stops > starts
-        first = codes[np.minimum(starts, len(codes) - 1)]
+        first, last = codes[np.minimum(starts, len(codes) - 1)], codes[np.maximum(stops - 1, 0)]
+        last = np.where(last == ord("\r"), codes[np.maximum(stops - 2, 0)], last)
         null = first == ord("n")  # Arrow reads the line ``null`` as a row of nulls; it is no object
-        for i in np.flatnonzero(keep & np.isin(first, list(b" \t\r\v\f"))).tolist():
+        ragged = (first != ord("{")) | (last != ord("}"))
+        for i in np.flatnonzero(keep & ragged).tolist():
             stripped = block[starts[i] : stops[i]].strip()
             keep[i], null[i] = bool(stripped), stripped.startswith(b"n")
-        self.starts, self.stops, self.null = starts[keep], stops[keep], null[keep]
+            ragged[i] = not (stripped.startswith(b"{") and stripped.endswith(b"}"))
+        self.starts, self.stops, self.null, self.ragged = starts[keep], stops[keep], null[keep], ragged[keep]
+        self.deep = deep_lines(block, self.starts, self.stops, MAX_DEPTH + 1)  # the row itself is an object
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -87,6 +101,10 @@ def _parse_lines(lines: _Lines, a: int, b: int, schema: pa.Schema | None) -> pa.
     """Rows a..b-1. Raises ValueError (pa.ArrowInvalid is one) where they are not one JSON object each."""
     if lines.null[a:b].any():
         raise ValueError("the line is null; expected a JSON object")
+    if lines.deep[a:b].any():
+        raise ValueError(depth_message())
+    if b - a > 1 and lines.ragged[a:b].any():
+        raise ValueError("a line is no JSON object")
     batch = _parse(lines.text(a, b), schema)
     if batch.num_rows != b - a:
         raise ValueError(f"{b - a} lines hold {batch.num_rows} JSON objects; expected one a line")
