@@ -13,7 +13,7 @@ UIHOME := $(CURDIR)/$(DATA)/dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo ui new-day test check test-faults bench bench-peer bench-scale bench-sensor screenshot clean distclean
+.PHONY: help install demo ui new-day test check test-faults fuzz bench bench-peer bench-scale bench-sensor screenshot clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -49,6 +49,9 @@ check: $(STAMP)  ## lint, types and the fast tests
 
 test-faults: $(STAMP)  ## only the fault injection: ranks killed, files deleted, bytes flipped
 	$(PYTEST) tests/faults
+
+fuzz: $(STAMP)  ## damaged files of every format, read as another reader does or refused: make fuzz MINUTES=5 SEED=1
+	PYTHONPATH=tests/support $(BIN)/python -m fuzzing --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1)
 
 bench: $(STAMP)  ## each stage's share, distance from the network's and the processor's limit, start-up, verification
 	$(BIN)/python benchmarks/stages.py

@@ -73,7 +73,7 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "j2v_dagster/warehouse/contract_values.py": "values for tests; warehouse/test_contract.py",
     "j2v_dagster/warehouse/names.py": "warehouse/iceberg/test_warehouse.py and the contract of a warehouse",
 }
-BY_KIND = {"interface", "docs", "s3", "faults", "e2e", "support", "data"}
+BY_KIND = {"interface", "docs", "fuzz", "s3", "faults", "e2e", "support", "data"}
 
 
 def rooms(package: str) -> set[str]:
