@@ -229,7 +229,10 @@ def _count_all(
         where = store.uri(path)
         try:
             with store.open(path) as file:
-                return (path, *FORMATS[suffix].count(file, where, infer))
+                rows, schema = FORMATS[suffix].count(file, where, infer)
+                if schema is not None:
+                    plain_schema(schema)  # names at any depth that are no text fail here, where the file is known
+                return path, rows, schema
         except Exception as exc:
             if foreign(exc):
                 raise read_error(where, suffix, exc) from exc
