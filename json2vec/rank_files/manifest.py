@@ -292,8 +292,8 @@ def read_manifest(store: Store) -> Manifest:
         raise
     except OSError as exc:  # a folder of that name, or no right to read
         raise IncompletePredictions(
-            f"{store.uri(MANIFEST_NAME)} cannot be read: {exc}. Remedy: restore it as a file that may be read, or predict "
-            "again"
+            f"{store.uri(MANIFEST_NAME)} cannot be read: {exc}. Remedy: restore it as a file that may be read, or "
+            "predict again"
         ) from exc
     return parse_document(Manifest, data, store.uri(MANIFEST_NAME))
 

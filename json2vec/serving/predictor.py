@@ -85,7 +85,9 @@ class Predictor:
         if preprocessor is None:
             return record
         try:
-            argument: Any = pa.RecordBatch.from_struct_array(pa.array([record])) if preprocessor.columnar else dict(record)
+            argument: Any = dict(record)
+            if preprocessor.columnar:
+                argument = pa.RecordBatch.from_struct_array(pa.array([record]))
         except Exception as exc:  # Arrow's and Python's, whichever finds the value
             return BadRecord(f"the record cannot be a row of columns ({type(exc).__name__}: {exc!s:.200})")
         try:

@@ -127,7 +127,9 @@ class LocalStore:
 
     def open(self, path: str) -> IO[bytes]:
         # Without waiting: to open a pipe takes until somebody writes to it.
-        file = open(self._local(path), "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+        file = open(  # noqa: SIM115 - the caller closes it
+            self._local(path), "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        )
         mode = os.fstat(file.fileno()).st_mode
         if not stat.S_ISREG(mode):
             file.close()

@@ -1,4 +1,4 @@
-"""Damaged files of every format: the rows that another reader sees, or an error of ours. `make fuzz` goes on for longer."""
+"""Damaged files of every format: the rows that another reader sees, or an error of ours; see `make fuzz`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from fuzz_seeds import SEEDS
 from fuzzing import KINDS, Fuzzer, mutate, plain, read_ours
 
-FOUND = [2023, 2040, 2122, 2089, 2301, 2742, 3178, 4295, 4390, 4482, 393]  # seeds that ended the process, or raised Arrow's own
+# Seeds that ended the process, or raised what is not ours.
+FOUND = [2023, 2040, 2122, 2089, 2301, 2742, 3178, 4295, 4390, 4482, 393]
 
 
 @pytest.mark.parametrize("name", SEEDS)
@@ -72,7 +73,8 @@ def test_crashes_hangs_and_foreign_errors_are_faults(tmp_path: Path) -> None:
         (["crash"], "fault: crash"), (["hang"], "fault: hang"), ([("foreign", "KeyError", 0)], "fault: foreign error"),
         ([("rows", 1, 2 << 30)], "fault: memory"), ([("ours", "no name", 0)], "fault: no file named"),
         ([("ours", "a.csv is bad", 0)], "refused"), ([("rows", 1, 0), (False, "")], "fault: other rows"),
-        ([("rows", 1, 0), (True, "")], "read as the other reader"), ([("rows", 1, 0), None], "read; the other reader refuses"),
+        ([("rows", 1, 0), (True, "")], "read as the other reader"),
+        ([("rows", 1, 0), None], "read; the other reader refuses"),
     ]:  # fmt: skip
         fuzzer = Fuzzer(tmp_path, 0)
         fuzzer._pipe, fuzzer._process = Stub(*answers), type("Done", (), {

@@ -76,7 +76,7 @@ def _removed(data: bytes, rng: random.Random) -> bytes:
     return data[:start] + data[stop:]
 
 
-_LENGTHS = (b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\xff" * 8, b"\xff" * 9 + b"\x01", b"\x00" * 4)
+_LENGTHS = (b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\xff" * 8, b"\xff" * 9 + b"\x01", bytes(4))
 KINDS = {
     "cut short": lambda data, rng: data[: rng.randrange(len(data))],
     "bits flipped": _flipped,
@@ -131,8 +131,9 @@ def _reader(pipe: Any) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what other readers say of their panics
-    import json2vec.reading.snapshot  # noqa: F401
     import polars  # noqa: F401 - loaded before memory is counted
+
+    import json2vec.reading.snapshot  # noqa: F401
 
     while True:
         suffix, path = pipe.recv()

@@ -1,3 +1,4 @@
+# ruff: noqa: PT017 - either outcome is right, and only one of them is an error
 """Whatever a record holds: it is encoded, or an `EncodeError` names its row and address."""
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from json2vec.rank_files.manifest import MANIFEST_NAME
 from json2vec.reading.plan import Plan
 from json2vec.storage.local import LocalStore
 
-VALUES: list[Any] = [None, True, -1, 10**30, 2**63, 1.5, float("nan"), "", "../../etc/passwd", "a\0b", "\ud800", "x" * 5000,
-                     [], {}, [[]], [[0, 10**30]], {"a": 1}]  # fmt: skip
+VALUES: list[Any] = [None, True, -1, 10**30, 2**63, 1.5, float("nan"), "", "../../etc/passwd", "a\0b", "\ud800",
+                     "x" * 5000, [], {}, [[]], [[0, 10**30]], {"a": 1}]  # fmt: skip
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
@@ -124,7 +124,7 @@ def test_something_else_in_place_of_a_file(folder: Path, name: str, kind: str) -
 
 def test_journals_and_lists_of_adopted_segments(folder: Path) -> None:
     store = LocalStore(folder)
-    for text in ("", "{", DEEP, '{"format":1,"segments":' + DEEP + "}", '{"segments": [1]}', "null", '{"segments": null}'):
+    for text in ("", "{", DEEP, '{"format":1,"segments":' + DEEP + "}", '{"segments": [1]}', "null"):
         (folder / "rank-0.segments.jsonl").write_text(text + "\n")
         (folder / "_adopted.json").write_text(text)
         with pytest.raises(IncompletePredictions, match=r"_adopted\.json"):

@@ -1,3 +1,4 @@
+# ruff: noqa: PT017 - either outcome is right, and only one of them is an error
 """Whatever a postprocessor returns: a column, or an error that names column and row; the process goes on."""
 
 from __future__ import annotations

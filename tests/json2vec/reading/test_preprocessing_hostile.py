@@ -1,3 +1,4 @@
+# ruff: noqa: PT017 - either outcome is right, and only one of them is an error
 """Whatever a preprocessor gives, and whatever it gets: rows, or an error that names file and row."""
 
 from __future__ import annotations
