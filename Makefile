@@ -13,7 +13,7 @@ UIHOME := $(CURDIR)/$(DATA)/dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo ui new-day test check test-faults test-elsewhere mutants bench bench-peer bench-scale bench-sensor screenshot clean distclean
+.PHONY: help install demo ui new-day test check test-faults test-elsewhere fuzz mutants bench bench-peer bench-scale bench-sensor screenshot clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -52,6 +52,9 @@ test-faults: $(STAMP)  ## only the fault injection: ranks killed, files deleted,
 
 test-elsewhere: $(STAMP)  ## the fast tests as on other machines: processors, time zones, languages, programs, order
 	$(BIN)/python tests/tools/elsewhere.py
+
+fuzz: $(STAMP)  ## damaged files of every format, read as another reader does or refused: make fuzz MINUTES=5 SEED=1
+	PYTHONPATH=tests/support $(BIN)/python -m fuzzing --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1)
 
 mutants: $(STAMP)  ## change one thing in the code at a time: does a test notice? make mutants COUNT=100 SEED=1
 	test -x $(VENV)/mutants/bin/python || $(PYTHON) -m venv $(VENV)/mutants

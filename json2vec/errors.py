@@ -54,12 +54,16 @@ class EncodeError(Json2VecError, ValueError):
         message: what is wrong with the value.
         item: the index of the value among those given to the field; None where no single value is to blame.
         row: the index of the row in its batch; None where it is not known.
+        address: the address of the leaf, or the key of the record; None where it is not known.
     """
 
-    def __init__(self, message: str, *, item: int | None = None, row: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, item: int | None = None, row: int | None = None, address: str | None = None
+    ) -> None:
         super().__init__(message)
         self.item = item
         self.row = row
+        self.address = address
 
 
 class ReadError(Json2VecError, OSError):

@@ -18,7 +18,7 @@ from typing import Any
 
 from j2v_dagster.attempts.folder import CURRENT, LAUNCHES, MANIFEST, VERIFIED, Attempt, PartitionOutput
 from j2v_dagster.attempts.locks import PartitionBusy, partition_lock
-from json2vec.errors import StoreError
+from json2vec.errors import Json2VecError, StoreError
 from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
 
@@ -111,7 +111,7 @@ def clean(
                 removals = list(_removable(output, older_than_days, pending_days))
                 doomed = [] if dry_run else [_set_aside(output, attempt) for _, attempt in removals]
                 doomed += [] if dry_run else _leftovers(output)
-        except (PartitionBusy, OSError, ValueError) as exc:
+        except (PartitionBusy, Json2VecError, OSError, ValueError, RecursionError) as exc:
             skipped.append(f"{output.root}: {exc}")
             continue
         for name in dict.fromkeys(doomed):
@@ -135,7 +135,7 @@ def _removable(
     output: PartitionOutput, older_than_days: float, pending_days: float
 ) -> Iterator[tuple[Removal, Attempt]]:
     current = output.current()
-    if current is not None and not isinstance(current.get("attempt"), str):
+    if current is not None and not (isinstance(current, dict) and isinstance(current.get("attempt"), str)):
         raise ValueError(f"{output.store.uri(CURRENT)} names no attempt; nothing is removed beside a wrong pointer")
     kept = None if current is None else current["attempt"]
     waiting = _waiting(output, kept)
@@ -169,7 +169,7 @@ def _state(attempt: Attempt) -> str:
 def _verdict(attempt: Attempt) -> bool | None:
     try:
         return bool(json.loads(attempt.store.read(VERIFIED))["passed"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

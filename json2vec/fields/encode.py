@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,14 @@ from json2vec.address import Address
 from json2vec.batch import Batch, FieldBatch
 from json2vec.columns import LeafColumn, resolve_arrow, resolve_rows
 from json2vec.enums import Strata
-from json2vec.errors import EncodeError
+from json2vec.errors import EncodeError, Json2VecError
 from json2vec.fields.registry import field_type
 from json2vec.fields.vocabulary import NO_VOCABULARY, Vocabulary
+from json2vec.reading.conform import first_failing
+from json2vec.reading.exact import shown
+from json2vec.reading.limits import depth_message, first_too_deep, too_deep
 from json2vec.reading.plain import plain_batch
+from json2vec.reading.python_rows import NoPythonValue, python_rows
 from json2vec.reading.row_batch import RowBatch
 from json2vec.schema.nodes import Leaf
 from json2vec.schema.schema import Schema
@@ -43,6 +48,7 @@ def encode_batch(
     observations: Any = rows.observations if isinstance(rows, RowBatch) else rows
     if isinstance(observations, pa.RecordBatch):
         observations = plain_batch(observations)
+    check_depth(rows)
     predict = strata is Strata.predict
     leaves = schema.inputs if predict else schema.active
     fields = {}
@@ -68,17 +74,85 @@ def resolve(
             if query.steps[0] in records.schema.names:
                 records = plain_batch(records.select([query.steps[0]]))
             return resolve_arrow(records, address, query, lengths, overflows, predict=predict)
-        records = records.to_pylist()
-    return resolve_rows(records, address, query, lengths, overflows, predict=predict)
+        try:
+            records = python_rows(records)
+        except NoPythonValue as exc:
+            raise EncodeError(f"{exc}. Remedy: a query of keys and [*] alone needs no Python", row=exc.row) from exc
+    try:
+        return resolve_rows(records, address, query, lengths, overflows, predict=predict)
+    except EncodeError:
+        raise
+    except Exception as exc:  # a query's function, or a record of a class of the user's, may raise anything
+        row = first_failing(
+            len(records), lambda a, b: _resolves(records[a:b], address, query, lengths, overflows, predict)
+        )
+        raise EncodeError(f"{address}: its query fails ({type(exc).__name__}: {exc!s:.200})", row=row) from exc
+
+
+def _resolves(records: Any, *arguments: Any) -> bool:
+    *arguments, predict = arguments
+    try:
+        resolve_rows(records, *arguments, predict=predict)
+    except Exception:
+        return False
+    return True
+
+
+def check_depth(rows: RowBatch | pa.RecordBatch | Sequence[Any]) -> None:
+    """Raise `EncodeError`, with row and key, if a Python record nests deeper than readers can give back."""
+    if isinstance(rows, RowBatch | pa.RecordBatch):
+        return  # Arrow rows are as deep as their schema, which was bounded where they were read
+    row = first_too_deep(rows)
+    if row is not None:
+        record = rows[row]
+        keys = record if isinstance(record, Mapping) else ()
+        key = next((str(key) for key in keys if too_deep([record[key]])), "record")
+        raise located(EncodeError(f"{depth_message()}. Remedy: leave the deep value out", row=row), Address(key), rows)
+
+
+def blamed(column: LeafColumn, use: Callable[[LeafColumn], Any]) -> Any:
+    """``use(column)``; where a value makes it fail, an `EncodeError` that names the value and its row.
+
+    Args:
+        column: V values.
+        use: what is done with them, which may raise anything.
+    """
+    try:
+        return use(column)
+    except Exception as exc:
+        if isinstance(exc, Json2VecError) and not isinstance(exc, EncodeError):
+            raise
+        item = getattr(exc, "item", None)
+        if item is None:
+            item = first_failing(len(column.slots), lambda a, b: _works(_part(column, a, b), use))
+        blamable = item < len(column.slots) and not _works(_part(column, item, item + 1), use)
+        if isinstance(exc, EncodeError):
+            error = exc
+        else:  # of Arrow, numpy or Python: what they say is no sentence about the value
+            found = shown(column.values[item]) if blamable else f"{len(column.slots)} values"
+            error = EncodeError(f"cannot take {found} ({type(exc).__name__}: {exc!s:.200})")
+        if error.row is None and blamable:
+            error.item, error.row = item, int(column.rows()[item])
+        if error is exc:
+            raise
+        raise error from exc
+
+
+def _part(column: LeafColumn, start: int, stop: int) -> LeafColumn:
+    """The values start..stop-1 alone."""
+    return replace(column, values=column.values[start:stop], slots=column.slots[start:stop])
+
+
+def _works(column: LeafColumn, use: Callable[[LeafColumn], Any]) -> bool:
+    try:
+        use(column)
+    except Exception:
+        return False
+    return True
 
 
 def _encode_leaf(column: LeafColumn, leaf: Leaf, vocabulary: Vocabulary) -> FieldBatch:
-    try:
-        content = field_type(leaf).encode(column, leaf, vocabulary)
-    except EncodeError as exc:
-        if exc.item is not None and exc.row is None and len(column.slots) > exc.item:
-            exc.row = int(column.rows()[exc.item])
-        raise
+    content = blamed(column, lambda part: field_type(leaf).encode(part, leaf, vocabulary))
     state = column.state.reshape(column.shape)
     return FieldBatch(
         state=torch.from_numpy(state),
@@ -92,12 +166,12 @@ def located(error: EncodeError, address: Address, rows: Any) -> EncodeError:
     """``error`` with the address and, where it names a row of ``rows``, that row's file and number in its message."""
     message = str(error) if str(error).startswith(address) else f"{address}: {error}"
     if error.row is None:
-        return EncodeError(message)
+        return EncodeError(message, address=address)
     where = f"row {error.row} of the batch"
     if isinstance(rows, RowBatch):
         source = rows.source[error.row].as_py()
         where = f"{source['file']}, row {source['row']}"
-    return EncodeError(f"{message} (at {where})", row=error.row)
+    return EncodeError(f"{message} (at {where})", row=error.row, address=address)
 
 
 def empty_field(leaf: Leaf, shape: tuple[int, ...], state: int) -> FieldBatch:

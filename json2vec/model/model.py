@@ -20,9 +20,9 @@ from torch import nn
 from json2vec.address import Address
 from json2vec.batch import Batch
 from json2vec.enums import Strata
-from json2vec.errors import CheckpointError, SchemaError
+from json2vec.errors import CheckpointError, EncodeError, SchemaError
 from json2vec.fields.embed_leaves import embed_leaves
-from json2vec.fields.encode import encode_batch, resolve
+from json2vec.fields.encode import blamed, check_depth, encode_batch, located, resolve
 from json2vec.fields.masking import mask_batch, trains
 from json2vec.fields.registry import field_type
 from json2vec.fields.vocabulary import NO_VOCABULARY, Vocabulary
@@ -111,12 +111,20 @@ class Model(ModuleTree):
         return mask_batch(encoded, self.schema, strata) if mask and strata is not Strata.predict else encoded
 
     def learn(self, observations: pa.RecordBatch | Sequence[Mapping[str, Any]]) -> None:
-        """Add new labels to the vocabularies, in order of first appearance, while they have room."""
+        """Add new labels to the vocabularies, in order of first appearance, while they have room.
+
+        Raises:
+            EncodeError: a value that is no label, or a record that is none; names address and row.
+        """
+        check_depth(observations)
         for address, vocabulary in self.vocabularies.items():
             if address in self.schema.active and not vocabulary.full:
-                values = resolve(observations, self.schema, address, predict=False).values
                 labels = field_type(self.schema.leaves[address]).labels
-                vocabulary.learn(values if labels is None else labels(values))
+                try:
+                    column = resolve(observations, self.schema, address, predict=False)
+                    blamed(column, lambda part, v=vocabulary, f=labels: v.learn(f(part.values) if f else part.values))
+                except EncodeError as exc:
+                    raise located(exc, address, observations) from exc
 
     # The network.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from json2vec.errors import IncompletePredictions
+from json2vec.errors import IncompletePredictions, StoreError
 from json2vec.rank_files.manifest import (
     FOOTER_KEY,
     MANIFEST_NAME,
@@ -136,6 +136,11 @@ def _await_markers(store: Store, plan: Plan, attempt: str | None, wait_s: float)
                 data = store.read(marker_name(rank))
             except FileNotFoundError:
                 problems[rank] = f"rank {rank} left no marker {store.uri(marker_name(rank))}"
+                continue
+            except StoreError:
+                raise
+            except OSError as exc:  # a folder or pipe of that name, or no right to read it
+                problems[rank] = f"the marker of rank {rank} cannot be read: {exc}"
                 continue
             marker = parse_document(Marker, data, store.uri(marker_name(rank)), ranks=[rank])
             if attempt is not None and marker.attempt != attempt:

@@ -82,10 +82,10 @@ def read_adopted(store: Store) -> list[Segment]:
     where = store.uri(ADOPTED_NAME)
     try:
         value = json.loads(store.read(ADOPTED_NAME))
-        segments = value["segments"]
+        texts = [json.dumps(segment) for segment in value["segments"]]
     except FileNotFoundError:
         return []
-    except (ValueError, TypeError, KeyError) as exc:
+    except (ValueError, TypeError, KeyError, RecursionError) as exc:
         message = f"{where} is not a list of adopted segments: {exc!r}. Remedy: predict again"
         raise IncompletePredictions(message) from exc
-    return [parse_document(Segment, json.dumps(segment), where) for segment in segments]
+    return [parse_document(Segment, text, where) for text in texts]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from json2vec.errors import AlignmentError, ProcessorError, SchemaError
+from json2vec.reading.exact import shown
+from json2vec.reading.limits import depth_message, too_deep
 from json2vec.reading.row_batch import SOURCE_TYPE
 
 
@@ -146,20 +149,28 @@ def fit_values(
     """
     try:
         return _fit_values(values, arrow_type)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+    except _MISFITS as exc:
         for index in range(len(values)):
             try:
                 _fit_values(values[index : index + 1], arrow_type)
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
-                text = repr(values[index])
-                actual = f"{text[:80]}{'...' if len(text) > 80 else ''} ({exc})"
-                refusal = _REFUSAL.format(expected=arrow_type, actual=actual)
-                raise ProcessorError(f"{subject} of {row_name(index)} {refusal}") from exc
-        raise
+            except _MISFITS as misfit:
+                refusal = _REFUSAL.format(expected=arrow_type, actual=f"{shown(values[index])} ({misfit})")
+                raise ProcessorError(f"{subject} of {row_name(index)} {refusal}") from misfit
+        actual = f"values of several types, each of which fits by itself ({exc})"
+        refusal = _REFUSAL.format(expected=arrow_type, actual=actual)
+        raise ProcessorError(f"{subject} of {row_name(0)} and the {len(values) - 1} rows after it {refusal}") from exc
+
+
+# What Arrow and Python raise for a value, and what a value of a class of the user's may.
+_MISFITS = (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError, RuntimeError)
 
 
 def _fit_values(values: Sequence[object], arrow_type: pa.DataType) -> pa.Array:
+    if too_deep(values):
+        raise ValueError(depth_message())
     if _has_map(arrow_type):  # Python dicts are taken for structs, unless the type is said
+        for value in values:
+            _check_maps(value, arrow_type)
         return pa.array(values, arrow_type)
     inferred = pa.array(values)
     if not _widens(inferred.type, arrow_type):
@@ -170,6 +181,26 @@ def _fit_values(values: Sequence[object], arrow_type: pa.DataType) -> pa.Array:
 
 def _has_map(arrow_type: pa.DataType) -> bool:
     return pa.types.is_map(arrow_type) or any(_has_map(child.type) for child in _children(arrow_type))
+
+
+def _check_maps(value: Any, arrow_type: Any) -> None:
+    """Raise TypeError where a map is no dict and no list of pairs: Arrow would end the process for some others."""
+    if value is None or not _has_map(arrow_type):
+        return
+    if pa.types.is_map(arrow_type):
+        pairs = list(value.items()) if isinstance(value, Mapping) else value
+        if not isinstance(pairs, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
+            raise TypeError(f"{type(value).__name__} is no mapping")
+        for key, item in pairs:
+            if key is None:
+                raise TypeError("a mapping has the key None")
+            _check_maps(item, arrow_type.item_type)
+    elif pa.types.is_struct(arrow_type) and isinstance(value, Mapping):
+        for child in arrow_type:
+            _check_maps(value.get(child.name), child.type)
+    elif pa.types.is_nested(arrow_type) and isinstance(value, list | tuple):
+        for item in value:
+            _check_maps(item, arrow_type.value_type)
 
 
 def _widens(inferred: pa.DataType, wider: pa.DataType) -> bool:
@@ -209,8 +240,10 @@ def infer_type(values: Sequence[object], subject: str) -> pa.DataType:
         ProcessorError: the values are of several types.
     """
     try:
+        if too_deep(values):
+            raise ValueError(depth_message())
         return pa.array(values).type
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
+    except _MISFITS as exc:
         raise ProcessorError(f"{subject}: cannot tell one type from its values: {exc}. Remedy: schema=") from exc
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from json2vec.errors import IncompletePredictions
+from json2vec.errors import IncompletePredictions, StoreError
 from json2vec.storage.store import Store
 
 FORMAT = 1
@@ -23,7 +23,14 @@ MANIFEST_NAME = "_manifest.json"
 REJECTED_SEGMENT = -1
 """`Footer.segment` of a file of rejected rows, which belongs to no segment."""
 
-Span = tuple[int, int]
+MAX_RANKS = 65_536
+"""Ranks that a document may speak of: whoever reads it looks for each of them."""
+
+Count = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+Rank = Annotated[int, Field(ge=0, lt=MAX_RANKS, strict=True)]
+Ranks = Annotated[int, Field(ge=1, le=MAX_RANKS, strict=True)]
+SegmentNumber = Annotated[int, Field(ge=REJECTED_SEGMENT, lt=2**63, strict=True)]
+Span = tuple[Count, Count]
 
 
 class _Document(BaseModel):
@@ -40,7 +47,7 @@ class _Digests(_Document):
 
     format: Literal[1] = FORMAT
     attempt: str
-    world_size: int
+    world_size: Ranks
     snapshot: str
     model: str
     schema_digest: str = Field(alias="schema")
@@ -62,9 +69,9 @@ class Footer(_Digests):
         row_hash: name of the algorithm behind ``source.hash``.
     """
 
-    rank: int
-    segment: int
-    rows: int
+    rank: Rank
+    segment: SegmentNumber
+    rows: Count
     plan: str
     row_hash: str
 
@@ -80,7 +87,7 @@ class Reused(_Document):
 
     attempt: str
     manifest_sha256: str
-    rows: int
+    rows: Count
 
 
 class SealedFile(_Document):
@@ -98,10 +105,10 @@ class SealedFile(_Document):
     """
 
     path: str
-    rows: int
-    bytes: int
+    rows: Count
+    bytes: Count
     sha256: str
-    segment: int
+    segment: SegmentNumber
     spans: tuple[Span, ...]
     attempt: str
     reused: Reused | None = Field(None, exclude_if=lambda value: value is None)
@@ -110,7 +117,7 @@ class SealedFile(_Document):
 class RankedFile(SealedFile):
     """A sealed file in the manifest, with the global rank that sealed it."""
 
-    rank: int
+    rank: Rank
 
 
 class Segment(_Digests):
@@ -126,13 +133,13 @@ class Segment(_Digests):
         quarantined: how many rows of ``rejected`` could not be read or encoded; the others were dropped on purpose.
     """
 
-    rank: int
+    rank: Rank
     plan: str
     row_hash: str
     settings: str
     file: SealedFile
     rejected: SealedFile | None
-    quarantined: int
+    quarantined: Count
 
 
 class Marker(_Digests):
@@ -151,16 +158,16 @@ class Marker(_Digests):
         batches: how many batches it wrote.
     """
 
-    rank: int
+    rank: Rank
     plan: str
-    rows: int
-    input_rows: int
-    rejected_rows: int
+    rows: Count
+    input_rows: Count
+    rejected_rows: Count
     files: tuple[SealedFile, ...]
     rejected: tuple[SealedFile, ...]
     started: AwareDatetime
     finished: AwareDatetime
-    batches: int
+    batches: Count
 
     @property
     def reused_rows(self) -> int:
@@ -191,20 +198,32 @@ class Manifest(_Document):
 
     format: Literal[1] = FORMAT
     attempt: str
-    world_size: int
+    world_size: Ranks
     plan: PlanRecord
     snapshot: dict[str, Any]
     model: str
     schema_digest: str = Field(alias="schema")
     row_hash: str
-    input_rows: int
-    rows: int
-    rejected_rows: int
+    input_rows: Count
+    rows: Count
+    rejected_rows: Count
     files: tuple[RankedFile, ...]
     rejected: tuple[RankedFile, ...]
     settings: dict[str, Any]
     versions: dict[str, str]
     created: AwareDatetime
+
+    @model_validator(mode="after")
+    def _files_once(self) -> Self:
+        """A file that is listed twice would be read twice."""
+        seen: set[str] = set()
+        for file in (*self.files, *self.rejected):
+            if parse_name(file.path) is None or len(file.path) > 255:
+                raise ValueError(f"it lists {file.path!r:.80}, which is no name of a rank file")
+            if file.path in seen:
+                raise ValueError(f"it lists the file {file.path!r} twice")
+            seen.add(file.path)
+        return self
 
     @property
     def reused_rows(self) -> int:
@@ -237,14 +256,14 @@ def parse_document(
     name = document_type.__name__.lower()
     try:
         value = json.loads(data)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise IncompletePredictions(
             f"{where} is not a {name}: {exc}. Expected JSON; it may be cut short. Remedy: predict again", ranks=ranks
         ) from exc
     version = value.get("format") if isinstance(value, dict) else None
-    if version != FORMAT:
+    if version != FORMAT or isinstance(version, bool | float):
         raise IncompletePredictions(
-            f"{where} has format version {version!r}; this version reads {name}s of format {FORMAT}. "
+            f"{where} has format version {version!r:.80}; this version reads {name}s of format {FORMAT}. "
             "Remedy: read it with the json2vec version that wrote it, or predict again",
             ranks=ranks,
         )
@@ -259,7 +278,8 @@ def read_manifest(store: Store) -> Manifest:
     """The manifest of a committed prediction folder.
 
     Raises:
-        IncompletePredictions: there is no manifest, or it is malformed.
+        IncompletePredictions: there is no manifest, it is malformed, or it cannot be read.
+        StoreError: the store refuses.
     """
     try:
         data = store.read(MANIFEST_NAME)
@@ -268,6 +288,13 @@ def read_manifest(store: Store) -> Manifest:
             f"{store.uri()} holds no {MANIFEST_NAME}: nothing was committed there. A rank died or is still running, or "
             "the folder is not one of predictions. Remedy: look at the ranks' logs and predict again"
         ) from None
+    except StoreError:
+        raise
+    except OSError as exc:  # a folder of that name, or no right to read
+        raise IncompletePredictions(
+            f"{store.uri(MANIFEST_NAME)} cannot be read: {exc}. Remedy: restore it as a file that may be read, or "
+            "predict again"
+        ) from exc
     return parse_document(Manifest, data, store.uri(MANIFEST_NAME))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from json2vec.errors import IncompletePredictions
+from json2vec.errors import IncompletePredictions, StoreError
 from json2vec.rank_files.commit import read_footer
 from json2vec.rank_files.manifest import MANIFEST_NAME, Manifest, parse_name, read_manifest
 from json2vec.reading.snapshot import Snapshot
@@ -57,6 +57,11 @@ def check_files(store: Store, manifest: Manifest) -> None:
             size = store.stat(file.path).size
         except FileNotFoundError:
             problems.setdefault(file.rank, []).append(f"{file.path} is missing ({file.rows} rows)")
+            continue
+        except StoreError:
+            raise
+        except OSError as exc:  # links in a circle, or no right to look
+            problems.setdefault(file.rank, []).append(f"{file.path} cannot be read ({exc})")
             continue
         if size != file.bytes:
             problems.setdefault(file.rank, []).append(f"{file.path} has {size} bytes, expected {file.bytes}")

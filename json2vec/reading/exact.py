@@ -125,13 +125,19 @@ def _finite(array: pa.Array, made: pa.Array) -> pa.Array:
     return made
 
 
-def shown(value: pa.Scalar) -> str:
-    """A value for messages, at most 80 characters; a time that Python has no value for as its number and type."""
+def shown(value: Any) -> str:
+    """A value of Arrow or Python for messages, at most 80 characters, all of which UTF-8 holds.
+
+    A time that Python has no value for is shown as its number and type.
+    """
+    scalar: Any = value if isinstance(value, pa.Scalar) else None
     try:
-        text = repr(value.as_py())
-    except (OverflowError, ValueError):
-        number: Any = value
-        text = f"{number.value} ({value.type})"
+        text = repr(value if scalar is None else scalar.as_py())
+    except Exception:  # such as an integer of 5,000 digits, or a value of a class of the user's
+        text = f"a value of type {type(value).__name__}"
+        if scalar is not None and (pa.types.is_temporal(scalar.type) or pa.types.is_integer(scalar.type)):
+            text = f"{scalar.value} ({scalar.type})"
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -14,7 +14,10 @@ from json2vec.enums import Strata
 from json2vec.errors import ProcessorError, ReadError
 from json2vec.processors import ROW_COLUMN, Preprocessor
 from json2vec.reading.conform import conform
+from json2vec.reading.exact import shown
+from json2vec.reading.limits import depth_message, first_too_deep
 from json2vec.reading.plain import plain_schema
+from json2vec.reading.python_rows import NoPythonValue, python_rows
 from json2vec.reading.unite import unite_schemas
 
 _MISFITS = (pa.ArrowException, ReadError, TypeError, ValueError, OverflowError)
@@ -48,7 +51,7 @@ class PreprocessorRun:
     def _by_row(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> tuple[pa.RecordBatch, np.ndarray]:
         outputs: list[dict[str, Any]] = []
         origin: list[int] = []
-        for i, row in enumerate(batch.to_pylist()):
+        for i, row in enumerate(_records(batch, where)):
             try:
                 result = self._made.function(row, **self._kwargs)
                 results = self._several(result, i, where) if self._made.yields else [result]
@@ -80,9 +83,18 @@ class PreprocessorRun:
             )
         return list(result)
 
+    def _check_depth(self, outputs: list[dict[str, Any]], origin: list[int], where: Callable[[int], str]) -> None:
+        at = first_too_deep(outputs)
+        if at is not None:
+            raise ProcessorError(
+                f"{where(origin[at])}: what preprocessor {self._made.name!r} gave cannot be kept: {depth_message()}. "
+                "Remedy: leave the deep value out"
+            )
+
     def _arrow(self, outputs: list[dict[str, Any]], origin: list[int], where: Callable[[int], str]) -> pa.RecordBatch:
         if not outputs:
             return pa.RecordBatch.from_pylist([], self._schema or pa.schema([]))
+        self._check_depth(outputs, origin, where)
         if self._schema is not None:
             names = set(self._schema.names)
             for i, row in zip(origin, outputs, strict=True):
@@ -100,7 +112,7 @@ class PreprocessorRun:
             at = min(index, len(outputs) - 1)
             raise ProcessorError(
                 f"{where(origin[at])}: what preprocessor {self._made.name!r} gave does not fit its schema: {exc}. Row: "
-                f"{str(outputs[at])[:200]}. Remedy: declare schema=, or return the same types for every row"
+                f"{shown(outputs[at])}. Remedy: declare schema=, or return the same types for every row"
             ) from exc
         self._schema = made.schema
         return made
@@ -152,6 +164,15 @@ class PreprocessorRun:
             raise ProcessorError(f"{where(0)}: preprocessor {name!r} gave columns {extra} that its schema lacks. "
                                  "Remedy: declare them in schema=")  # fmt: skip
         return _conformed(table, self._schema, name, where, origin), origin
+
+
+def _records(batch: pa.RecordBatch, where: Callable[[int], str]) -> list[dict[str, Any]]:
+    try:
+        return python_rows(batch)
+    except NoPythonValue as exc:
+        raise ReadError(
+            f"{where(exc.row)}: {exc}. Remedy: mend the row, or use a preprocessor with columnar=True, which gets Arrow"
+        ) from exc
 
 
 def _refined(have: pa.Schema | None, new: pa.Schema) -> pa.Schema:

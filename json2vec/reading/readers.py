@@ -15,7 +15,7 @@ import pyarrow as pa
 from json2vec.enums import Strata
 from json2vec.errors import ReadError, SnapshotChanged
 from json2vec.processors import Preprocessor, as_preprocessor
-from json2vec.reading.conform import conform
+from json2vec.reading.conform import conform, first_failing
 from json2vec.reading.folder_columns import folder_values, with_folder_columns
 from json2vec.reading.formats import FORMATS, foreign, format_of, read_error
 from json2vec.reading.formats.piece import MAX_PIECE_ROWS, BadRow, Piece
@@ -189,6 +189,8 @@ class _Source:
                 raise self._bad_row(where.file, piece.bad[0])
             named = _named(self.address(where.file), piece.rows)
             batch = piece.batch
+            if self._store is not None:
+                self._validate(piece, where.file)
             if names := self.snapshot.options.folder_columns:
                 values = folder_values(self.address(where.file), names)
                 batch = with_folder_columns(batch, values, self.snapshot.schema, named)
@@ -200,6 +202,25 @@ class _Source:
                 "them are there. Either the file changed since the plan was made, or it says more rows than it holds. "
                 "Remedy: make a new plan (run again); where that does not help, write the file again"
             )
+
+    def _validate(self, piece: Piece, file: int) -> None:
+        """Raise unless every offset, index, null count and text of the rows is one: a damaged file may say anything,
+        and whoever follows a wrong offset leaves the memory that is ours."""
+        try:
+            piece.batch.validate(full=True)
+        except (pa.ArrowException, ValueError) as exc:
+            def valid(a: int, b: int) -> bool:
+                try:
+                    piece.batch.slice(a, b - a).validate(full=True)
+                except (pa.ArrowException, ValueError):
+                    return False
+                return True
+
+            row = int(piece.rows[first_failing(piece.batch.num_rows, valid)]) if len(piece.rows) else 0
+            raise ReadError(
+                f"{self.address(file)}: row {row}: its values are damaged ({exc}). Remedy: write the file again, or "
+                "leave it out with match= or paths="
+            ) from exc
 
     def _raw(self, where: FileRange) -> Iterator[Piece]:
         if self._table is not None:

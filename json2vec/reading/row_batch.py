@@ -110,6 +110,14 @@ def source_array(
     )  # fmt: skip
 
 
+def _texts(texts: list[Any]) -> pa.Array:
+    try:
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError:
+        held = [text and text.encode("utf-8", "backslashreplace").decode() for text in texts]
+        return pa.array(held, pa.string())
+
+
 @dataclass(frozen=True)
 class RejectedRows:
     """Input rows that gave no output row: four columns of equal length.
@@ -135,9 +143,9 @@ class RejectedRows:
 
     @staticmethod
     def of(path: str, rows: np.ndarray, reasons: list[str], raw: list[str | None]) -> RejectedRows:
-        """Rejected rows of one file."""
-        files, texts = pa.array([path] * len(rows), pa.string()), pa.array(raw, pa.string())
-        return RejectedRows(files, pa.array(rows, pa.int64()), pa.array(reasons, pa.string()), texts)
+        """Rejected rows of one file; what UTF-8 does not hold of a text, half of a pair, stands there escaped."""
+        files, texts = pa.array([path] * len(rows), pa.string()), _texts(raw)
+        return RejectedRows(files, pa.array(rows, pa.int64()), _texts(reasons), texts)
 
     @staticmethod
     def concat(parts: Iterable[RejectedRows | None]) -> RejectedRows | None:

@@ -255,7 +255,10 @@ def _count_all(
             if not size:
                 raise EmptyFile(where)
             with store.open(path) as file:
-                return (path, *one.count(file, where, infer))
+                rows, schema = one.count(file, where, infer)
+                if schema is not None:
+                    plain_schema(schema)  # names at any depth that are no text fail here, where the file is known
+                return path, rows, schema
         except EmptyFile:
             if options.empty_files == "skip":
                 return path, 0, None

@@ -141,6 +141,8 @@ def _validated(records: list[Any], several: bool, request: type[BaseModel] | Non
                 records[item] = request.model_validate_json(orjson.dumps(record)).model_dump()
             except ValidationError as exc:
                 wrong.append({"item": item, "message": _reasons(exc)})
+            except (TypeError, RecursionError) as exc:  # JSON that was read and cannot be written: it nests too deep
+                wrong.append({"item": item, "message": f"the record cannot be checked: {exc}"})
     if wrong and not several:
         message = wrong[0]["message"]
         raise Refused(422, message + ("" if request else " (or an array of objects)"), wrong)

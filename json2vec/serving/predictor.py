@@ -12,6 +12,7 @@ from json2vec.errors import EncodeError, Json2VecError, ProcessorError
 from json2vec.model.model import Model
 from json2vec.model.predictions import python_view
 from json2vec.processors import Postprocessor, Preprocessor, apply_postprocessor
+from json2vec.reading.limits import MAX_DEPTH, depth_message, too_deep
 
 Record = dict[str, Any]
 
@@ -78,10 +79,17 @@ class Predictor:
         return [columns.slice(row, 1) for row in range(len(columns))]
 
     def _observation(self, record: Record) -> Record | Exception:
+        if too_deep([record], MAX_DEPTH + 1):  # no parser and no function is to see it
+            return BadRecord(depth_message())
         preprocessor = self._preprocessor
         if preprocessor is None:
             return record
-        argument: Any = pa.RecordBatch.from_struct_array(pa.array([record])) if preprocessor.columnar else dict(record)
+        try:
+            argument: Any = dict(record)
+            if preprocessor.columnar:
+                argument = pa.RecordBatch.from_struct_array(pa.array([record]))
+        except Exception as exc:  # Arrow's and Python's, whichever finds the value
+            return BadRecord(f"the record cannot be a row of columns ({type(exc).__name__}: {exc!s:.200})")
         try:
             result = preprocessor(argument, **preprocessor.call_kwargs(Strata.predict))
             if preprocessor.columnar:

@@ -95,6 +95,8 @@ class LocalStore:
             if os.path.islink(self._local(path)):
                 raise StoreError(f"{self.uri(path)} is a link to nothing. Remedy: mend or remove it") from exc
             return None
+        except OSError as exc:  # links in a circle
+            raise StoreError(f"{self.uri(path)} cannot be looked at: {exc}. Remedy: mend or remove it") from exc
 
     def folders(self, prefix: str = "", *, links: bool = True) -> builtins.list[str]:
         base = self._local(prefix)
@@ -124,7 +126,16 @@ class LocalStore:
         return time.time()
 
     def open(self, path: str) -> IO[bytes]:
-        return open(self._local(path), "rb")
+        # Without waiting: to open a pipe takes until somebody writes to it.
+        file = open(  # noqa: SIM115 - the caller closes it
+            self._local(path), "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        )
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            file.close()
+            kind = "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+            raise OSError(f"{self.uri(path)} is {kind}; expected a file. Remedy: remove it, or leave it out")
+        return file
 
     def read(self, path: str) -> bytes:
         with self.open(path) as file:

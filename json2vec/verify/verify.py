@@ -271,7 +271,7 @@ class _Verification:
         markers = {marker_name(rank) for rank in range(self.manifest.world_size)}
         stale = [path for path in _own_files(self.store) if path not in listed and path not in markers]
         examples = [f"rank {listed[path].rank}: {path} {why}" for path, why in self.broken.items()]
-        examples += [f"rank {rank} has no file" for rank in sorted(ranks)]
+        examples += [f"rank {rank} has no file" for rank in sorted(ranks)[:MAX_EXAMPLES]]
         examples += [f"{path} is not in the manifest" for path in stale]
         contradictions = list(manifest_problems(self.store, self.manifest, self.snapshot))
         examples += contradictions

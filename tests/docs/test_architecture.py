@@ -39,6 +39,7 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "json2vec/predict/job.py": "its JSON and digests are pinned in tests/interface/test_pinned.py",
     "json2vec/rank_files/locator.py": "verify/test_coverage.py counts by it",
     "json2vec/ranks.py": "data/test_polars.py and rank_files/test_writer.py set the variables that it reads",
+    "json2vec/reading/python_rows.py": "reading/test_preprocessing_hostile.py and fields/test_encode_hostile.py",
     "json2vec/reading/row_batch.py": "plain columns; reading/test_readers.py compares all of them",
     "json2vec/reading/source.py": "a name for two types",
     "json2vec/reading/type_family.py": "contract/test_check_*.py",
@@ -72,7 +73,7 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "j2v_dagster/warehouse/contract_values.py": "values for tests; warehouse/test_contract.py",
     "j2v_dagster/warehouse/names.py": "warehouse/iceberg/test_warehouse.py and the contract of a warehouse",
 }
-BY_KIND = {"interface", "docs", "s3", "faults", "e2e", "support", "data"}
+BY_KIND = {"interface", "docs", "fuzz", "s3", "faults", "e2e", "support", "data"}
 
 
 def rooms(package: str) -> set[str]:

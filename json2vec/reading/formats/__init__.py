@@ -30,17 +30,24 @@ def format_of(suffix: Suffix, options: ReadOptions) -> Format:
 
 def read_error(where: str, suffix: Suffix, exc: BaseException) -> ReadError:
     """What to raise when a library could not read the file ``where``."""
+    what = str(exc).strip().rstrip(".")[:_MOST_SAID]
+    if not what or not isinstance(exc, pa.ArrowException | OSError | ValueError):
+        what = f"{type(exc).__name__}: {what}".removesuffix(": ")  # 'KeyError: 7' says more than '7'
     return ReadError(
-        f"{where}: cannot be read as {FORMATS[suffix].name}: {exc or type(exc).__name__}. Remedy: write the file again "
+        f"{where}: cannot be read as {FORMATS[suffix].name}: {what}. Remedy: write the file again "
         "(it may be corrupt, cut short or of another format), or leave it out with match= or paths="
     )
 
 
-def foreign(exc: BaseException) -> bool:
-    """Whether ``exc`` comes from the reading of a file and is not yet one of ours."""
-    if isinstance(exc, Json2VecError):
-        return False
-    return isinstance(exc, pa.ArrowException | OSError | ValueError | EOFError | KeyError | IndexError | TypeError)
+def foreign(exc: Exception) -> bool:
+    """Whether ``exc``, raised by the reading of a file, is not yet one of ours.
+
+    A damaged file makes a parser raise whatever it finds on its way, from MemoryError to AttributeError.
+    """
+    return not isinstance(exc, Json2VecError)
+
+
+_MOST_SAID = 1000  # characters of another library's message; some of them print the file
 
 
 def declares_types(suffix: str) -> bool:

@@ -35,7 +35,7 @@ def _feather_batches(reader: Any, where: str) -> Iterator[pa.RecordBatch]:
         batch = reader.get_batch(i)
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             agree(where, f"batch {i} and its column {name!r} differ", batch.num_rows, len(column))
-        batch.validate()  # lengths inside the columns and of their buffers; no value is looked at
+        batch.validate(full=True)  # every offset too: nothing else checks them before they are followed
         yield batch
 
 

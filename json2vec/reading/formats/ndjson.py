@@ -19,10 +19,12 @@ from json2vec.reading.conform import Unifier, text_type
 from json2vec.reading.formats.blocks import BLOCK_BYTES, BOM, RAW_CHARACTERS, longest_row, text_blocks
 from json2vec.reading.formats.compression import compressible
 from json2vec.reading.formats.format import Counted, Format
+from json2vec.reading.formats.json_depth import deep_lines
 from json2vec.reading.formats.json_integers import check_integers, float_columns, large_floats
 from json2vec.reading.formats.json_scalars import is_scalar_in_text, scalars_as_texts
 from json2vec.reading.formats.out_of_step import why_out_of_step
 from json2vec.reading.formats.piece import BadRow, Piece, no_columns
+from json2vec.reading.limits import MAX_DEPTH, depth_message
 
 _UTF8 = "write the file again as UTF-8, as iconv -t UTF-8 does"
 
@@ -50,7 +52,14 @@ def _blocks(file: IO[bytes], where: str) -> Iterator[bytes]:
 
 
 class _Lines:
-    """The lines of a block that are not blank; ``odd`` are those that do not begin with { and end with }."""
+    """The lines of a block that are not blank.
+
+    Attributes:
+        starts, stops: int64 (lines,), where each begins and ends.
+        odd: bool (lines,), whether it does not begin with ``{`` and end with ``}``. Such a line is no object, and is
+            never parsed with others, of which it might make one that goes over many lines.
+        deep: bool (lines,), whether it nests too deep.
+    """
 
     def __init__(self, block: bytes) -> None:
         self.block = block
@@ -68,6 +77,7 @@ class _Lines:
             stripped = block[starts[i] : stops[i]].strip()
             keep[i], odd[i] = bool(stripped), stripped[:1] != b"{" or stripped[-1:] != b"}"
         self.starts, self.stops, self.odd = starts[keep], stops[keep], odd[keep]
+        self.deep = deep_lines(block, self.starts, self.stops, MAX_DEPTH + 1)  # the row itself is an object
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -97,6 +107,8 @@ def _parse_lines(lines: _Lines, a: int, b: int, schema: pa.Schema | None) -> pa.
     """Rows a..b-1. Raises ValueError (pa.ArrowInvalid is one) where they are not one JSON object each."""
     # No line break can be inside a value. So, where each line begins with { and ends with }, every line holds at least
     # one object, and as many objects as lines are one a line.
+    if lines.deep[a:b].any():
+        raise ValueError(depth_message())
     if lines.odd[a:b].any():
         raise ValueError(why_out_of_step(lines.one(a + int(np.argmax(lines.odd[a:b])))))
     try:
