@@ -18,6 +18,7 @@ from json2vec.processors import Preprocessor, as_preprocessor
 from json2vec.reading.conform import conform
 from json2vec.reading.formats import FORMATS, foreign, read_error
 from json2vec.reading.formats.piece import MAX_PIECE_ROWS, BadRow, Piece
+from json2vec.reading.lasting_values import lasting_piece
 from json2vec.reading.plan import FileRange, locate
 from json2vec.reading.preprocessing import PreprocessorRun
 from json2vec.reading.row_batch import RejectedRows, RowBatch, source_array
@@ -183,6 +184,7 @@ class _Source:
                     f"{self.address(where.file)}: expected {len(piece.rows)} rows from row {int(piece.rows[0])} on, "
                     f"found {piece.batch.num_rows}. Remedy: write the file again, or leave it out with match= or paths="
                 )
+            piece = lasting_piece(piece, self.snapshot.schema.names, self.address(where.file), self._bad == "quarantine")
             if piece.bad and self._bad == "raise":
                 raise self._bad_row(where.file, piece.bad[0])
             numbers = piece.rows

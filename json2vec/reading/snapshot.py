@@ -28,6 +28,7 @@ from json2vec.enums import Suffix
 from json2vec.errors import ReadError, SnapshotChanged, StoreError
 from json2vec.reading.conform import Unifier, conform
 from json2vec.reading.formats import FORMATS, ends_with, foreign, read_error
+from json2vec.reading.lasting import lasting_schema
 from json2vec.reading.plain import plain_schema
 from json2vec.reading.row_hash import row_hash
 from json2vec.storage.store import Entry, Store
@@ -211,7 +212,7 @@ def snapshot_files(
         if input_schema is None and schema is not None:
             unifier.add(schema, store.uri(path))
     files = shards.select(["path", "size", "version"]).append_column("rows", pa.array(counts, pa.int64()))
-    schema = unifier.schema if input_schema is None else plain_schema(input_schema)
+    schema = unifier.schema if input_schema is None else lasting_schema(plain_schema(input_schema), "input_schema=")
     return Snapshot(store.root, suffix, files.cast(FILES_SCHEMA).combine_chunks(), schema)
 
 
@@ -254,7 +255,7 @@ def frame_table(frame: pl.DataFrame | pl.LazyFrame | pa.Table) -> pa.Table:
         frame = frame.collect()
     if isinstance(frame, pl.DataFrame):
         frame = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    schema = plain_schema(frame.schema)
+    schema = lasting_schema(plain_schema(frame.schema), "frame")
     table: Any = frame
     batches = [conform(batch, schema, lambda row: f"frame, row {row}") for batch in table.to_batches()]
     return pa.Table.from_batches(batches, schema=schema)
