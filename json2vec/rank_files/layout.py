@@ -33,6 +33,11 @@ def _stored(name: str, arrow_type: Any) -> Any:
     return kind
 
 
+def _stored_struct(name: str, arrow_type: Any) -> pa.Field:
+    """A column of the rank files; its fields are the columns that people know, so they are named and counted alone."""
+    return pa.field(name, pa.struct([f.with_type(_stored(f"{name}.{f.name}", f.type)) for f in arrow_type]))
+
+
 SOURCE_STORED = stored_type(SOURCE_TYPE)
 REJECTED_SCHEMA = pa.schema(
     [pa.field("file", pa.string(), nullable=False), pa.field("row", pa.int64(), nullable=False),
@@ -58,9 +63,9 @@ def rank_schema(inputs: pa.Schema, predictions: pa.StructType, keep: bool | Sequ
     if unknown := [name for name in names if name not in inputs.names]:
         raise SchemaError(f"inputs={unknown} are not columns of the input; it has {inputs.names}")
     chosen = pa.struct([inputs.field(name) for name in inputs.names if name in set(names)])
-    columns = [pa.field("predictions", _stored("predictions", predictions)), pa.field("source", SOURCE_STORED, nullable=False)]
+    columns = [_stored_struct("predictions", predictions), pa.field("source", SOURCE_STORED, nullable=False)]
     if chosen.num_fields:
-        columns.insert(0, pa.field("inputs", _stored("inputs", chosen)))
+        columns.insert(0, _stored_struct("inputs", chosen))
     for column in columns:
         if address := _empty_struct(column):
             raise SchemaError(

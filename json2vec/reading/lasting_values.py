@@ -20,6 +20,7 @@ import pyarrow.compute
 from json2vec.errors import ReadError
 from json2vec.reading.formats.piece import BadRow, Piece
 from json2vec.reading.plain import plain, spans
+from json2vec.reading.row_hash import row_hash
 
 __all__ = ["Fault", "faults", "lasting_piece", "problem"]
 
@@ -106,7 +107,7 @@ def _row_text(batch: pa.RecordBatch, row: int, most: int) -> str:
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         try:
             values[name] = plain(column.slice(row, 1)).to_pylist()[0]
-        except (ValueError, OverflowError, pa.ArrowException):
+        except (ValueError, OverflowError, KeyError, pa.ArrowException):  # KeyError: a zone that Python does not know
             values[name] = _bytes(plain(column.slice(row, 1)))[0]
     return json.dumps(values, ensure_ascii=False, default=_shown)[:most]
 
@@ -137,7 +138,7 @@ def _bytes(array: Any) -> list[Any]:
         return _bytes(array.cast(pa.large_list(kind.value_type)))
     try:
         return array.to_pylist()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, KeyError):
         return [getattr(value, "value", None) for value in array]
 
 
@@ -221,22 +222,13 @@ def _deeper(array: Any) -> str | None:
 
 def _map(array: Any) -> str | None:
     offsets, begin, end = spans(array)
-    keys, items = (some.slice(begin, end - begin) for some in (array.keys, array.items))
+    keys, items = (plain(some.slice(begin, end - begin)) for some in (array.keys, array.items))
     if end > begin:
         if keys.null_count:
             return "a map with a key that is null"
-        codes = _codes(keys)
+        codes = row_hash(pa.RecordBatch.from_arrays([keys], ["key"]))
         owners = np.repeat(np.arange(len(array)), offsets[1:] - offsets[:-1])
-        pairs = np.stack([owners, codes])[:, np.lexsort((codes, owners))]
+        pairs = np.stack([owners.astype(np.uint64), codes])[:, np.lexsort((codes, owners))]
         if (pairs[:, 1:] == pairs[:, :-1]).all(axis=0).any():
             return "a map with one key twice"
     return _deeper(keys) or _deeper(items)
-
-
-def _codes(keys: Any) -> np.ndarray:
-    """int64 (n,): the same number for equal keys."""
-    if pa.types.is_nested(keys.type):  # by the hash of rows: keys of lists and structs have no dictionary in Arrow
-        from json2vec.reading.row_hash import row_hash
-
-        return row_hash(pa.RecordBatch.from_arrays([keys], ["key"])).view(np.int64)
-    return pc.dictionary_encode(plain(keys)).indices.to_numpy(zero_copy_only=False).astype(np.int64)
