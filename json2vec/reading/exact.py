@@ -93,7 +93,7 @@ def _leaf(array: pa.Array, kind: pa.DataType) -> pa.Array:
     same = pc.equal(back, array)
     if pa.types.is_floating(have):
         same = pc.or_kleene(same, pc.and_(pc.is_nan(back), pc.is_nan(array)))
-    if not pc.all(same).as_py():  # null where there is none: that is true
+    if pc.any(pc.invert(same)).as_py():  # null where there is none
         at = int(np.argmin(same.fill_null(True).to_numpy(zero_copy_only=False)))
         raise pa.ArrowInvalid(f"{shown(array[at])} would become {shown(made[at])}")
     return made

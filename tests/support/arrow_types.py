@@ -92,5 +92,5 @@ def nested(inner: pa.Array) -> dict[str, pa.Array]:
     }
     if not pa.types.is_null(inner.type):
         by = pa.concat_arrays([inner.slice(0, 1), inner.slice(2, 1)])
-        made["map by it"] = pa.MapArray.from_arrays(pa.array([0, 2, 2, 2], pa.int32()), by, keys.slice(0, 2))
+        made["map by it"] = pa.MapArray.from_arrays(pa.array([0, 1, 1, 2], pa.int32()), by, keys.slice(0, 2))
     return made
