@@ -108,8 +108,8 @@ def _decimal(array: Any, made: Any) -> pa.Array:
         widest = pa.decimal256(76, have.scale)
         if pc.all(pc.equal(array.cast(widest), made.cast(widest))).as_py():
             return made
-    except pa.ArrowInvalid:
-        pass  # too wide even for that; or a value has changed, which Python finds and names
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass  # too wide even for that, or of a negative scale; or a value has changed, which Python finds and names
     for before, after in zip(array.to_pylist(), made.to_pylist(), strict=True):
         if before != after:
             raise pa.ArrowInvalid(f"{before} would become {after}")

@@ -160,3 +160,33 @@ def test_a_folder_of_before_is_verified_as_it_is(tmp_path: Path) -> None:
             assert unequal_rows(kept, source) is None
             other = pa.concat_arrays([source.slice(1), source.slice(0, 1)])
             assert np.asarray(unequal_rows(kept, other)).all()
+
+
+def _bad_text(where: str) -> pa.Array:
+    offsets = pa.py_buffer(np.array([0, 1, 5, 6], np.int32).tobytes())
+    texts = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"acaf\xe9b")])
+    if where == "list":
+        return pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), texts)
+    return pa.StructArray.from_arrays([texts], ["x"]) if where == "struct" else texts
+
+
+BAD = {
+    "text": _bad_text(""), "text in a list": _bad_text("list"), "text in a struct": _bad_text("struct"),
+    "map": pa.array([[("k", 1)], [("k", 1), ("k", 2)], None], pa.map_(pa.string(), pa.int64())),
+    "clock": pa.array([0, 86_400_000, 5], pa.int32()).view(pa.time32("ms")),
+    "moment": pa.array([0, 2**60, 5], pa.int64()).view(pa.timestamp("ms")),
+    "date64": pa.array([0, 86_400_005, None], pa.int64()).view(pa.date64()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_value_that_does_not_last_is_named_or_set_aside(tmp_path: Path, name: str) -> None:
+    _write(tmp_path / "in" / "a.feather", {"odd": BAD[name]})
+    with pytest.raises(ReadError, match=r"a\.feather: row 1: column 'odd' holds .*Remedy: "):
+        _predict(tmp_path / "in", tmp_path / "raised")
+    model = _predict(tmp_path / "in", tmp_path / "out", on_bad_row="quarantine")
+    assert j2v.verify_predictions(tmp_path / "out", model=model).passed
+    rejected = pq.read_table(tmp_path / "out" / "rejected-0.parquet").to_pylist()
+    assert [row["row"] for row in rejected] == [1]
+    assert "'odd' holds" in rejected[0]["reason"]
+    assert j2v.read_predictions(tmp_path / "out").collect().height == 2
