@@ -10,7 +10,7 @@ does, or is refused by name before the first row is read.
 | timestamp[s], time32[s] | ...[ms] | Parquet has no seconds |
 | date64 | date32 | Parquet has one kind of date |
 | decimal256 | decimal128, of 38 digits at most | polars and DuckDB know 38 digits |
-| decimals whose scale is negative, or above the precision | a decimal with all of their digits | Parquet has no such scale |
+| decimals of a negative scale, or one above the precision | decimals of all their digits | Parquet has no such scale |
 | fixed_size_list of size 0, fixed_size_binary of 0 bytes | list, binary | no reader gives those back |
 | a zone that is an offset, as +05:30 | UTC, in rank files only | polars knows names of zones, and whole hours |
 """
@@ -129,7 +129,8 @@ def _of(kind: Any, zones: bool) -> pa.DataType | Refused:
     if types.is_fixed_size_binary(kind) and not kind.byte_width:
         return pa.binary()
     if types.is_interval(kind):
-        return Refused("", kind, "which Parquet does not hold", f"write it as a duration or an integer, or {_LEAVE_OUT}")
+        remedy = f"write it as a duration or an integer, or {_LEAVE_OUT}"
+        return Refused("", kind, "which Parquet does not hold", remedy)
     return kind
 
 
@@ -145,7 +146,8 @@ def _timestamp(kind: Any, zones: bool) -> pa.DataType | Refused:
             return pa.timestamp(unit, f"{sign}{hours}:{minutes}" if zones else "UTC")
     elif zone in _names():
         return pa.timestamp(unit, zone)
-    return Refused("", kind, f"whose time zone {zone!r} nobody knows", "say input_schema= with the zone 'UTC' or another")
+    remedy = "say input_schema= with the zone 'UTC' or another"
+    return Refused("", kind, f"whose time zone {zone!r} nobody knows", remedy)
 
 
 @lru_cache(maxsize=1)

@@ -148,7 +148,7 @@ def _first(rows: Iterator[tuple[int, str]], most: int) -> Iterator[tuple[int, st
 
 
 def _rows(column: Any, first: int = 0) -> Iterator[tuple[int, str]]:
-    """The rows of a plain column that have a problem, in order. Halves are copies: Arrow looks at all that lists own."""
+    """The rows of a plain column that have a problem, in order. Halves are copies, as Arrow looks at all lists own."""
     reason = problem(column)
     if reason is None:
         return

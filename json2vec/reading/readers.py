@@ -184,7 +184,8 @@ class _Source:
                     f"{self.address(where.file)}: expected {len(piece.rows)} rows from row {int(piece.rows[0])} on, "
                     f"found {piece.batch.num_rows}. Remedy: write the file again, or leave it out with match= or paths="
                 )
-            piece = lasting_piece(piece, self.snapshot.schema.names, self.address(where.file), self._bad == "quarantine")
+            names, address = self.snapshot.schema.names, self.address(where.file)
+            piece = lasting_piece(piece, names, address, self._bad == "quarantine")
             if piece.bad and self._bad == "raise":
                 raise self._bad_row(where.file, piece.bad[0])
             numbers = piece.rows

@@ -55,7 +55,8 @@ def flat() -> dict[str, pa.Array]:
         made[f"duration[{unit}]"] = _viewed(pa.duration(unit), moment * factor + factor // 3, None, -1)
         clocks = pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit)
         made[f"time[{unit}]"] = _viewed(clocks, clock * factor + factor // 3, None, 0)
-    for kind in (pa.decimal32(9, 2), pa.decimal64(18, 4), pa.decimal128(38, 10), pa.decimal128(5, 0), pa.decimal128(5, -2),
+    for kind in (pa.decimal32(9, 2), pa.decimal64(18, 4), pa.decimal128(38, 10), pa.decimal128(5, 0),
+                 pa.decimal128(5, -2),
                  pa.decimal128(3, 5), pa.decimal256(38, 6), pa.decimal256(76, 2), pa.decimal256(76, -3),
                  pa.decimal32(3, 3), pa.decimal64(4, 6)):  # fmt: skip
         made[str(kind)] = _decimal(kind, -123)
