@@ -132,7 +132,7 @@ def train_model(settings: TrainingSettings, root: Path, days: Sequence[date]) ->
     """Fit a new model on the shards of ``days`` below ``root`` with Lightning, on the CPU."""
     import lightning.pytorch as lit
     import torch
-    from lightning.pytorch.plugins.environments import LightningEnvironment
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
     from json2vec import StreamingDataModule
 

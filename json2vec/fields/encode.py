@@ -100,7 +100,7 @@ def _resolves(records: Any, *arguments: Any) -> bool:
 
 def check_depth(rows: RowBatch | pa.RecordBatch | Sequence[Any]) -> None:
     """Raise `EncodeError`, with row and key, if a Python record nests deeper than readers can give back."""
-    if isinstance(rows, RowBatch | pa.RecordBatch):
+    if not isinstance(rows, Sequence):
         return  # Arrow rows are as deep as their schema, which was bounded where they were read
     row = first_too_deep(rows)
     if row is not None:

@@ -75,7 +75,7 @@ class Worker:
         """A trainer with these callbacks; the same one as before. What has seen an error is not used again, the model
         neither."""
         import lightning.pytorch as lit
-        from lightning.pytorch.plugins.environments import LightningEnvironment
+        from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
         trainer, key = self._trainer, (job.accelerator, job.precision)
         if trainer is None or self._trainer_of != key:

@@ -9,30 +9,34 @@ from typing import Any
 import pyarrow as pa
 
 from json2vec.errors import AlignmentError, ProcessorError, SchemaError
-from json2vec.reading.exact import shown
+from json2vec.reading.exact import cast, shown
+from json2vec.reading.lasting import Refused, lasting_type, refusal
 from json2vec.reading.limits import depth_message, too_deep
 from json2vec.reading.row_batch import SOURCE_TYPE
 
 
-def stored_type(arrow_type: pa.DataType) -> pa.DataType:
-    """``arrow_type`` with dictionaries replaced by their values, at any depth.
+def stored_type(arrow_type: Any) -> Any:
+    """``arrow_type`` as rank files hold it: without dictionaries, and in types that last, at any depth.
 
     Parquet encodes repeated values as a dictionary anyway, and pyarrow cannot read a dictionary inside a struct across
     row groups ("Nested data conversions not implemented for chunked array outputs").
+
+    Raises:
+        SchemaError: a type that cannot be kept; names it and the remedy.
     """
-    if pa.types.is_dictionary(arrow_type):
-        return stored_type(arrow_type.value_type)
-    if pa.types.is_struct(arrow_type):
-        return pa.struct([child.with_type(stored_type(child.type)) for child in arrow_type])
-    if pa.types.is_large_list(arrow_type):
-        return pa.large_list(arrow_type.value_field.with_type(stored_type(arrow_type.value_type)))
-    if pa.types.is_fixed_size_list(arrow_type):
-        return pa.list_(arrow_type.value_field.with_type(stored_type(arrow_type.value_type)), arrow_type.list_size)
-    if pa.types.is_list(arrow_type):
-        return pa.list_(arrow_type.value_field.with_type(stored_type(arrow_type.value_type)))
-    if pa.types.is_map(arrow_type):
-        return pa.map_(arrow_type.key_field, arrow_type.item_field.with_type(stored_type(arrow_type.item_type)))
-    return arrow_type
+    return _stored("", arrow_type)
+
+
+def _stored(name: str, arrow_type: Any) -> Any:
+    kind = lasting_type(arrow_type)
+    if isinstance(kind, Refused):
+        raise SchemaError(refusal(name, kind))
+    return kind
+
+
+def _stored_struct(name: str, arrow_type: Any) -> pa.Field:
+    """A column of the rank files; its fields are the columns that people know, so they are named and counted alone."""
+    return pa.field(name, pa.struct([f.with_type(_stored(f"{name}.{f.name}", f.type)) for f in arrow_type]))
 
 
 SOURCE_STORED = stored_type(SOURCE_TYPE)
@@ -53,15 +57,16 @@ def rank_schema(inputs: pa.Schema, predictions: pa.StructType, keep: bool | Sequ
             names keeps these, in the snapshot's order.
 
     Raises:
-        SchemaError: ``keep`` names an unknown column, or a struct has no fields, which Parquet cannot hold.
+        SchemaError: ``keep`` names an unknown column, a type cannot be kept (see `json2vec.reading.lasting`), or a
+            struct has no fields, which Parquet cannot hold.
     """
     names = inputs.names if keep is True else [] if keep is False else list(keep)
     if unknown := [name for name in names if name not in inputs.names]:
         raise SchemaError(f"inputs={unknown} are not columns of the input; it has {inputs.names}")
     chosen = pa.struct([inputs.field(name) for name in inputs.names if name in set(names)])
-    columns = [pa.field("predictions", stored_type(predictions)), pa.field("source", SOURCE_STORED, nullable=False)]
+    columns = [_stored_struct("predictions", predictions), pa.field("source", SOURCE_STORED, nullable=False)]
     if chosen.num_fields:
-        columns.insert(0, pa.field("inputs", stored_type(chosen)))
+        columns.insert(0, _stored_struct("inputs", chosen))
     for column in columns:
         if address := _empty_struct(column):
             raise SchemaError(
@@ -107,7 +112,8 @@ def _describe(column: pa.Field) -> str:
 
 
 def fit_array(array: pa.Array, arrow_type: pa.DataType, subject: str, row_name: Callable[[int], str]) -> pa.Array:
-    """``array`` as ``arrow_type``, where only the encoding differs (a dictionary, the name of a list's item).
+    """``array`` as ``arrow_type``, where only the encoding differs (a dictionary, the name of a list's item) or a type
+    does not last (``timestamp[s]`` becomes ``timestamp[ms]``).
 
     Args:
         array: N values.
@@ -116,15 +122,33 @@ def fit_array(array: pa.Array, arrow_type: pa.DataType, subject: str, row_name: 
         row_name: a function from the index of a row to its name in messages.
 
     Raises:
-        ProcessorError: the array is of another type; the message names the column and the batch's first row.
+        ProcessorError: the array is of another type, or has a value that does not last; the message names the column
+            and the batch's first row or the row of the value.
     """
     if array.type == arrow_type:
         return array
-    stored = stored_type(array.type)
+    stored = lasting_type(array.type)
+    if isinstance(stored, Refused):
+        raise SchemaError(refusal(subject, stored))
     if stored.equals(arrow_type) or _describe(pa.field("", stored)) == _describe(pa.field("", arrow_type)):
-        return array.cast(arrow_type)
+        return _lasting(array, stored, subject, row_name).cast(arrow_type)
     where = f" of {row_name(0)}" if len(array) else ""
     raise ProcessorError(f"{subject}{where} {_REFUSAL.format(expected=arrow_type, actual=array.type)}")
+
+
+def _lasting(array: Any, stored: pa.DataType, subject: str, row_name: Callable[[int], str]) -> Any:
+    try:
+        return cast(array, stored)
+    except pa.ArrowException as exc:
+        for row in range(len(array)):
+            try:
+                cast(array.slice(row, 1), stored)
+            except pa.ArrowException:
+                raise ProcessorError(
+                    f"{subject} of {row_name(row)} holds {shown(array[row])} of type {array.type}; expected a value "
+                    f"that {stored} holds exactly, as that is what lasts. Remedy: return a type with room for it"
+                ) from exc
+        raise
 
 
 _REFUSAL = (

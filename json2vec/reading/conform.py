@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from json2vec.errors import ReadError
 from json2vec.reading.exact import cast, shown
+from json2vec.reading.lasting import Refused, lasting_schema, lasting_type
 from json2vec.reading.plain import plain_schema
 from json2vec.reading.unite import unite
 
@@ -22,7 +23,7 @@ def text_type(kind: pa.DataType) -> pa.DataType:
 
 
 class Unifier:
-    """Unites schemas one after the other, in order of first appearance of their columns.
+    """Unites schemas one after the other, in types that last, in order of first appearance of their columns.
 
     Args:
         text: columns whose types clash become text, as in CSV, where everything is text to begin with.
@@ -37,18 +38,22 @@ class Unifier:
         """Unite with ``schema``, found in the file ``where``.
 
         Raises:
-            ReadError: a column occurs twice, or has types that cannot be promoted to a common one; names both.
+            ReadError: a column occurs twice, has a type that cannot be kept, or types that cannot be promoted to a
+                common one; names both.
         """
         if any(schema.equals(one) for one in self._seen):
             return
         if len(set(schema.names)) < len(schema):
             twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
             raise ReadError(f"{where}: columns {twice} occur more than once. Remedy: rename them")
-        plain = plain_schema(schema)
+        plain = lasting_schema(plain_schema(schema), where)
         fields = {f.name: f for f in self.schema}
         for new in plain:
             old = fields.setdefault(new.name, new)
             kind = unite(old.type, new.type)
+            if kind is not None:  # two decimals may make one that is too wide
+                made = lasting_type(kind, zones=True)
+                kind = None if isinstance(made, Refused) else made
             if kind is None and self._text:
                 kind = pa.string()
             if kind is None:

@@ -93,7 +93,7 @@ def _leaf(array: pa.Array, kind: pa.DataType) -> pa.Array:
     same = pc.equal(back, array)
     if pa.types.is_floating(have):
         same = pc.or_kleene(same, pc.and_(pc.is_nan(back), pc.is_nan(array)))
-    if not pc.all(same).as_py():  # null where there is none: that is true
+    if pc.any(pc.invert(same)).as_py():  # null where there is none
         at = int(np.argmin(same.fill_null(True).to_numpy(zero_copy_only=False)))
         raise pa.ArrowInvalid(f"{shown(array[at])} would become {shown(made[at])}")
     return made
@@ -108,8 +108,8 @@ def _decimal(array: Any, made: Any) -> pa.Array:
         widest = pa.decimal256(76, have.scale)
         if pc.all(pc.equal(array.cast(widest), made.cast(widest))).as_py():
             return made
-    except pa.ArrowInvalid:
-        pass  # too wide even for that; or a value has changed, which Python finds and names
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass  # too wide even for that, or of a negative scale; or a value has changed, which Python finds and names
     for before, after in zip(array.to_pylist(), made.to_pylist(), strict=True):
         if before != after:
             raise pa.ArrowInvalid(f"{before} would become {after}")

@@ -15,10 +15,11 @@ import pyarrow as pa
 from json2vec.enums import Strata
 from json2vec.errors import ReadError, SnapshotChanged
 from json2vec.processors import Preprocessor, as_preprocessor
-from json2vec.reading.conform import conform, first_failing
+from json2vec.reading.conform import conform
 from json2vec.reading.folder_columns import folder_values, with_folder_columns
 from json2vec.reading.formats import FORMATS, foreign, format_of, read_error
 from json2vec.reading.formats.piece import MAX_PIECE_ROWS, BadRow, Piece
+from json2vec.reading.lasting_values import lasting_piece
 from json2vec.reading.plan import FileRange, locate
 from json2vec.reading.preprocessing import PreprocessorRun
 from json2vec.reading.row_batch import RejectedRows, RowBatch, source_array
@@ -185,14 +186,14 @@ class _Source:
                     f"{self.address(where.file)}: expected {len(piece.rows)} rows from row {int(piece.rows[0])} on, "
                     f"found {piece.batch.num_rows}. Remedy: write the file again, or leave it out with match= or paths="
                 )
+            address = self.address(where.file)
+            piece = lasting_piece(piece, self.snapshot.schema.names, address, self._bad == "quarantine")
             if piece.bad and self._bad == "raise":
                 raise self._bad_row(where.file, piece.bad[0])
-            named = _named(self.address(where.file), piece.rows)
+            named = _named(address, piece.rows)
             batch = piece.batch
-            if self._store is not None:
-                self._validate(piece, where.file)
             if names := self.snapshot.options.folder_columns:
-                values = folder_values(self.address(where.file), names)
+                values = folder_values(address, names)
                 batch = with_folder_columns(batch, values, self.snapshot.schema, named)
             batch = conform(batch, self.snapshot.schema, named)
             yield replace(piece, batch=batch)
@@ -202,25 +203,6 @@ class _Source:
                 "them are there. Either the file changed since the plan was made, or it says more rows than it holds. "
                 "Remedy: make a new plan (run again); where that does not help, write the file again"
             )
-
-    def _validate(self, piece: Piece, file: int) -> None:
-        """Raise unless every offset, index, null count and text of the rows is one: a damaged file may say anything,
-        and whoever follows a wrong offset leaves the memory that is ours."""
-        try:
-            piece.batch.validate(full=True)
-        except (pa.ArrowException, ValueError) as exc:
-            def valid(a: int, b: int) -> bool:
-                try:
-                    piece.batch.slice(a, b - a).validate(full=True)
-                except (pa.ArrowException, ValueError):
-                    return False
-                return True
-
-            row = int(piece.rows[first_failing(piece.batch.num_rows, valid)]) if len(piece.rows) else 0
-            raise ReadError(
-                f"{self.address(file)}: row {row}: its values are damaged ({exc}). Remedy: write the file again, or "
-                "leave it out with match= or paths="
-            ) from exc
 
     def _raw(self, where: FileRange) -> Iterator[Piece]:
         if self._table is not None:

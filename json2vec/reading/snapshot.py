@@ -30,6 +30,7 @@ from json2vec.reading.conform import Unifier, conform
 from json2vec.reading.folder_columns import folder_values
 from json2vec.reading.formats import FORMATS, ends_with, foreign, format_of, read_error
 from json2vec.reading.formats.blocks import EmptyFile
+from json2vec.reading.lasting import lasting_schema
 from json2vec.reading.options import DEFAULT, ReadOptions
 from json2vec.reading.plain import plain_schema
 from json2vec.reading.row_hash import row_hash
@@ -223,7 +224,7 @@ def snapshot_files(
         if input_schema is None and schema is not None:
             unifier.add(schema, store.uri(path))
     files = shards.select(["path", "size", "version"]).append_column("rows", pa.array(counts, pa.int64()))
-    schema = unifier.schema if input_schema is None else plain_schema(input_schema)
+    schema = unifier.schema if input_schema is None else lasting_schema(plain_schema(input_schema), "input_schema=")
     for name in options.folder_columns:
         at = schema.get_field_index(name)
         if at < 0 and input_schema is None:
@@ -288,7 +289,7 @@ def frame_table(frame: pl.DataFrame | pl.LazyFrame | pa.Table) -> pa.Table:
         frame = frame.collect()
     if isinstance(frame, pl.DataFrame):
         frame = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    schema = plain_schema(frame.schema)
+    schema = lasting_schema(plain_schema(frame.schema), "frame")
     table: Any = frame
     batches = [conform(batch, schema, lambda row: f"frame, row {row}") for batch in table.to_batches()]
     return pa.Table.from_batches(batches, schema=schema)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from json2vec.errors import Json2VecError, ReadError, SnapshotChanged
 from json2vec.rank_files.layout import stored_type
 from json2vec.rank_files.locator import Locator
+from json2vec.reading.exact import cast
 from json2vec.reading.readers import read_rows
 from json2vec.reading.row_batch import RowBatch
 from json2vec.reading.row_hash import row_hash
@@ -225,11 +226,17 @@ class InputCheck:
 def unequal_rows(stored: pa.Array, source: pa.Array) -> np.ndarray | None:
     """bool (N,): rows whose values differ, NaN equal to NaN; None where all are equal."""
     if source.type != stored.type:
-        if stored_type(source.type) != stored.type:
+        if stored_type(source.type) != stored_type(stored.type):
             return np.ones(len(stored), bool)
-        source = source.cast(stored.type)
+        try:
+            source = cast(source, stored.type)
+        except pa.ArrowException:
+            return _hashes(stored) != _hashes(source)
     if stored.equals(source):
         return None
     # NaN differs from NaN above. The hash knows better, and says which rows differ.
-    mine, theirs = (row_hash(pa.RecordBatch.from_arrays([array], ["value"])) for array in (stored, source))
-    return mine != theirs
+    return _hashes(stored) != _hashes(source)
+
+
+def _hashes(array: pa.Array) -> np.ndarray:
+    return row_hash(pa.RecordBatch.from_arrays([array], ["value"]))

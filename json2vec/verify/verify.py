@@ -325,11 +325,11 @@ class _Verification:
                 if place < 0:
                     return f"inputs column {column.name!r} is not in the input"
                 arrow_type = self.snapshot.schema.field(place).type
-                if stored_type(arrow_type) != column.type:
+                if stored_type(arrow_type) != stored_type(column.type):
                     return f"inputs column {column.name!r} is {column.type}, the input's {arrow_type}"
         if self.model is not None and not postprocessed:
             implied = stored_type(self.model.output_type(self.manifest.settings.get("reconstruct") or ()))
-            if implied != schema.field("predictions").type:
+            if implied != stored_type(schema.field("predictions").type):
                 return f"predictions are {schema.field('predictions').type}, the model gives {implied}"
         return None
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from json2vec.errors import ReadError
 from json2vec.reading.conform import Unifier, conform
+from json2vec.reading.lasting import lasting_type
 from json2vec.reading.plain import plain_type
 from json2vec.reading.readers import read_rows
 from json2vec.reading.snapshot import snapshot_files
@@ -94,14 +95,15 @@ def test_a_clash_names_file_column_and_both_types() -> None:
     for a, b in PAIRS:
         unifier = Unifier()
         unifier.add(pa.schema([("x", a)]), "a")
-        if (united := unite(a, b)) is not None:
+        if unite(a, b) is not None:
             unifier.add(pa.schema([("x", b)]), "b.parquet")
-            assert unifier.schema.field("x").type == united
+            kind = unifier.schema.field("x").type
+            assert kind in [lasting_type(unite(a, b)), lasting_type(unite(lasting_type(a), lasting_type(b)))]
             continue
         with pytest.raises(ReadError, match=r"b\.parquet: column 'x'.*Remedy") as caught:
             unifier.add(pa.schema([("x", b)]), "b.parquet")
-        assert f"{a}" in str(caught.value)
-        assert f"{b}" in str(caught.value)
+        assert f"{lasting_type(a)}" in str(caught.value)
+        assert f"{lasting_type(b)}" in str(caught.value)
         with pytest.raises(pa.ArrowTypeError, match="'x'"):
             unite_schemas(pa.schema([("x", a)]), pa.schema([("x", b)]))
 

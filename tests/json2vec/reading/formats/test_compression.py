@@ -152,6 +152,7 @@ def test_what_decompresses_to_much_takes_little_memory(ending: str) -> None:
         (gzip.compress(b"PAR1\x15\x00" + bytes(30)), "is Parquet"),
         (b"Obj\x01\x04\x16", "is Avro"),
     ],
+    ids=["gzip twice", "zip", "lz4", "parquet", "parquet in gzip", "avro"],
 )
 def test_other_kinds_are_refused_by_name(data: bytes, message: str) -> None:
     with pytest.raises(ReadError, match=message):

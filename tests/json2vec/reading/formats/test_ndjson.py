@@ -16,7 +16,7 @@ from snapped import snap
 
 from json2vec.errors import ReadError
 from json2vec.reading.formats import csv, ndjson
-from json2vec.reading.limits import MAX_DEPTH
+from json2vec.reading.lasting import MAX_LISTS
 from json2vec.reading.snapshot import (
     snapshot_files,
 )
@@ -47,7 +47,7 @@ def test_bad_lines_raise_or_go_aside(tmp_path: Path) -> None:
 def test_poison_records(tmp_path: Path) -> None:
     """What the format can hold comes out as it went in."""
     deep: Any = 1
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_LISTS):
         deep = [deep]
     rows = [{"big": 2**70, "text": "x" * 9_000_000, "deep": deep}, {"big": -1.5, "text": None, "deep": None}, {}]
     (tmp_path / "a.ndjson").write_text("\n".join(json.dumps(row) for row in rows))
