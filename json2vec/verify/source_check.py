@@ -1,7 +1,7 @@
 """Are the rows those that another reader sees? Every other finding believes our own reader; this one does not.
 
-Where our reader lost the last rows of a file, shifted them or cut a value, the inputs beside the predictions would agree
-with what the same reader gives again. So the rows of the input files are counted by a second reader, which shares no
+Where our reader lost the last rows of a file, shifted them or cut a value, the inputs beside the predictions agree with
+what the same reader gives again. So the rows of the input files are counted by a second reader, which shares no
 code with ours, and a sample of them is compared with what was predicted from.
 """
 
@@ -26,7 +26,7 @@ from json2vec.verify.findings import MAX_EXAMPLES, Finding
 from json2vec.verify.same_value import Moment, plain_value, same
 from json2vec.verify.second_readers import SECOND_READERS
 from json2vec.verify.second_readers.nearby import FETCH_BYTES, Nearby, NotCompared
-from json2vec.verify.second_readers.reader import Rows
+from json2vec.verify.second_readers.reader import Options, Rows
 
 EXPECTED = "rows and values equal to those that a second reader sees in the input files"
 NEAR = 2048
@@ -87,9 +87,10 @@ class SourceCheck:
         self._waiting: list[tuple[pa.RecordBatch, np.ndarray, str]] = []
         self.counted = self.wrong_counts = self.compared = self.different = self.undecided = 0
         self._files: set[int] = set()
+        self._counts: dict[int, int] = {}  # of files whose rows were counted while they were compared
         self._why_not: dict[str, str] = {}  # what was not compared: why
         self._examples: list[str] = []
-        self._rows, self._left = rows, FETCH_BYTES
+        self._rows, self._left, self._options = rows, FETCH_BYTES, Options()
 
     def add(self, batch: pa.RecordBatch, plan_rows: np.ndarray, first: int, where: str) -> None:
         """Offer a batch of a rank file, of which the sampled rows are kept.
@@ -130,8 +131,8 @@ class SourceCheck:
         if self.wrong_counts or self.different:
             return Finding(
                 "source", False, EXPECTED, found,
-                "do not load this folder: compare the named row with the file by hand; where the file holds what "
-                f"{self._reader.name} says, our reader is wrong: report it, and write the file in another way or format",
+                "do not load this folder. Look the named row up in the file: where it holds what "
+                f"{self._reader.name} says, our reader is wrong; report it, and write the file in another format",
                 counts, tuple(self._examples),
             )  # fmt: skip
         if not self.compared and (self._rows or not self.counted):
@@ -159,7 +160,7 @@ class SourceCheck:
             path = self._snapshot.path(file)
             near = nearby.file(path)
             try:
-                count = self._reader.count(near)
+                count = self._counts[file] if file in self._counts else self._reader.count(near, self._options)
             except Exception as exc:  # as below
                 self._skip(path, exc)
                 continue
@@ -202,7 +203,9 @@ class SourceCheck:
         path, near = self._snapshot.path(file), None
         try:
             near = nearby.file(path)
-            theirs = self._reader.rows(near, wanted)
+            theirs = self._reader.rows(near, wanted, self._options)
+            if theirs.count is not None:
+                self._counts[file] = theirs.count
             kept = some[0][0].schema.field("inputs").type if "inputs" in some[0][0].schema.names else ()
             whole = {field.name for field in kept}.issuperset(self._snapshot.schema.names)
             ours = {} if whole else self._read(int(self._snapshot.starts[file]), wanted)
@@ -273,7 +276,7 @@ class SourceCheck:
     ) -> Iterator[tuple[str, Any, Any, str]]:
         """Name, type, value and origin of each column of an output row: as the rank file keeps it, else as our reader
         gives it, if the row's hash says that this is what was encoded."""
-        inputs = batch.column("inputs") if "inputs" in batch.schema.names else None
+        inputs: Any = batch.column("inputs") if "inputs" in batch.schema.names else None
         kept = {field.name: i for i, field in enumerate(inputs.type)} if inputs is not None else {}
         now = ours.get(row)
         if now is not None and now[2] != batch.column("source").field("hash")[at].as_py():

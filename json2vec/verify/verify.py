@@ -72,8 +72,8 @@ def verify_predictions(
         require: findings that must be proven for the report to pass; the others may also stay unproven. One that failed
             fails the report in any case.
         sample: rows that ``replay`` predicts again, drawn by the attempt's id; None predicts all.
-        source_sample: rows that ``source`` compares with what a second reader sees in the input files, drawn likewise in
-            a few runs of consecutive rows; None compares all.
+        source_sample: rows that ``source`` compares with what a second reader sees in the input files, drawn likewise,
+            in a few runs of consecutive rows; None compares all.
         storage_options: options for the object stores' clients; unused for local folders.
         preprocessor: the preprocessor that predicted, for ``replay``; default: the one that the manifest names, if its
             module is in ``trusted_modules``.

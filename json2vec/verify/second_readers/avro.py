@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from json2vec.verify.second_readers.feather import framed_rows
 from json2vec.verify.second_readers.nearby import NearbyFile, NotCompared
-from json2vec.verify.second_readers.reader import Rows, SecondReader
+from json2vec.verify.second_readers.reader import Options, Rows, SecondReader
 
 _MARK = 16
 
@@ -58,12 +58,12 @@ def _blocks(handle: IO[bytes]) -> Iterator[tuple[int, int, int]]:
         yield rows, begin, end
 
 
-def count_avro(file: NearbyFile) -> int:
+def count_avro(file: NearbyFile, options: Options) -> int:
     with file.open() as handle:
         return sum(rows for rows, _, _ in _blocks(handle))
 
 
-def rows_avro(file: NearbyFile, rows: Sequence[int]) -> Rows:
+def rows_avro(file: NearbyFile, rows: Sequence[int], options: Options) -> Rows:
     values: dict[int, dict[str, Any]] = {}
     with file.open() as handle:
         at, header = 0, b""

@@ -7,7 +7,7 @@ from typing import Any
 
 from json2vec.verify.same_value import plain_value
 from json2vec.verify.second_readers.nearby import NearbyFile, NotCompared
-from json2vec.verify.second_readers.reader import Rows, SecondReader, spans
+from json2vec.verify.second_readers.reader import Options, Rows, SecondReader, spans
 
 
 def _collected(file: NearbyFile, *steps: Callable[[Any], Any]) -> Any:
@@ -22,13 +22,13 @@ def _collected(file: NearbyFile, *steps: Callable[[Any], Any]) -> Any:
         raise NotCompared(f"polars: {str(exc).splitlines()[0]}") from exc
 
 
-def count_feather(file: NearbyFile) -> int:
+def count_feather(file: NearbyFile, options: Options) -> int:
     import polars as pl
 
     return _collected(file, lambda frame: frame.select(pl.len())).item()
 
 
-def rows_feather(file: NearbyFile, rows: Sequence[int]) -> Rows:
+def rows_feather(file: NearbyFile, rows: Sequence[int], options: Options) -> Rows:
     values: dict[int, dict[str, Any]] = {}
     for start, stop in spans(rows):
         values |= framed_rows(_collected(file, lambda frame, a=start, n=stop - start: frame.slice(a, n)), start)

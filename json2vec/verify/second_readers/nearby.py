@@ -115,6 +115,12 @@ class NearbyFile:
             self._linked = True
         return self._place
 
+    def head(self, size: int) -> bytes:
+        """The first ``size`` bytes, or all where the file is shorter."""
+        handle = self._open()
+        handle.seek(0)
+        return handle.read(size)
+
     def tail(self, size: int) -> bytes:
         """The last ``size`` bytes, or all where the file is shorter."""
         handle, length = self._open(), self.size()

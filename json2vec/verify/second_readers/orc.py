@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import Any
 
 from json2vec.verify.same_value import plain_object
 from json2vec.verify.second_readers.nearby import NearbyFile, NotCompared
-from json2vec.verify.second_readers.reader import Rows, SecondReader, spans
+from json2vec.verify.second_readers.reader import Options, Rows, SecondReader, spans
 
 
-def _reader(handle: IO[bytes]) -> Any:
+def _reader(handle: Any) -> Any:
     if importlib.util.find_spec("pyorc") is None:
         raise NotCompared("no second reader of ORC is installed; pip install pyorc for one")
     import pyorc
@@ -19,12 +19,12 @@ def _reader(handle: IO[bytes]) -> Any:
     return pyorc.Reader(handle, struct_repr=pyorc.StructRepr.DICT)
 
 
-def count_orc(file: NearbyFile) -> int:
+def count_orc(file: NearbyFile, options: Options) -> int:
     with file.open() as handle:
         return len(_reader(handle))
 
 
-def rows_orc(file: NearbyFile, rows: Sequence[int]) -> Rows:
+def rows_orc(file: NearbyFile, rows: Sequence[int], options: Options) -> Rows:
     values: dict[int, dict[str, Any]] = {}
     with file.open() as handle:
         reader = _reader(handle)

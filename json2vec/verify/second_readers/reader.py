@@ -10,6 +10,27 @@ from json2vec.verify.second_readers.nearby import NearbyFile
 
 
 @dataclass(frozen=True)
+class Options:
+    """How files are read where they do not say it themselves.
+
+    Attributes:
+        separator: of CSV, between cells.
+        quote: of CSV, around a cell; None where no character is special.
+        encoding: of CSV, as Python names it.
+        null_values: of CSV, unquoted cells that are null.
+        header: of CSV, whether the first record is none.
+        column_names: of CSV, instead of those of the header.
+    """
+
+    separator: str = ","
+    quote: str | None = '"'
+    encoding: str = "utf-8"
+    null_values: tuple[str, ...] = ("",)
+    header: bool = True
+    column_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Rows:
     """Rows of one file.
 
@@ -17,10 +38,12 @@ class Rows:
         values: by the row's number in the file, plain values (`json2vec.verify.same_value`) by column; a column that is
             missing is null.
         unread: columns that the second reader cannot read, with the reason.
+        count: how many rows the file has, where that was found on the way.
     """
 
     values: Mapping[int, Mapping[str, Any]]
     unread: Mapping[str, str] = field(default_factory=dict)
+    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -29,15 +52,15 @@ class SecondReader:
 
     Attributes:
         name: of the library, for messages.
-        count: (file) -> how many rows it has.
-        rows: (file, ascending numbers of rows) -> those of them that the file has.
+        count: (file, options) -> how many rows it has.
+        rows: (file, ascending numbers of rows, options) -> those of them that the file has.
         places: how many places of the input its sample is spread over; few where a row is found by reading all that
             is before it.
     """
 
     name: str
-    count: Callable[[NearbyFile], int]
-    rows: Callable[[NearbyFile, Sequence[int]], Rows]
+    count: Callable[[NearbyFile, Options], int]
+    rows: Callable[[NearbyFile, Sequence[int], Options], Rows]
     places: int
 
 
