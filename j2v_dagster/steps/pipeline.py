@@ -69,7 +69,7 @@ class Pipeline:
 
     @property
     def require(self) -> tuple[str, ...]:
-        """The findings that must be proven; ``replay`` and ``source`` are not among them where their sample is empty."""
+        """The findings that must be proven; not ``replay`` or ``source`` where its sample is empty."""
         samples = {"replay": self.options.replay_sample, "source": self.options.source_sample}
         return tuple(name for name in self.options.require if samples.get(name, 1))
 

@@ -104,7 +104,7 @@ def rows_csv(file: NearbyFile, rows: Sequence[int], options: Options) -> Rows:
         found, count = picked(_lines(file, options), rows, skip=header)
         texts = {row: line.decode(options.encoding).removesuffix("\r") for row, line in found.items()}
         records = _records(texts.values(), options)
-        cells = {row: _cells(names, record, options, line=texts[row])
+        cells = {row: _cells(row, names, record, options, line=texts[row])
                  for row, record in zip(found, records, strict=True)}  # fmt: skip
         return Rows(cells, count=count)
     except _NotLines:
@@ -113,11 +113,15 @@ def rows_csv(file: NearbyFile, rows: Sequence[int], options: Options) -> Rows:
         return _quoted(file, names, rows, options)
     except NotCompared:
         records, wanted = enumerate(_all_records(file, options), -header), set(rows)
-        return Rows({row: _cells(names, one, options) for row, one in records if row in wanted})
+        return Rows({row: _cells(row, names, one, options) for row, one in records if row in wanted})
 
 
-def _cells(names: list[str], record: list[str], options: Options, *, line: str | None = None) -> dict[str, Any]:
+def _cells(
+    row: int, names: list[str], record: list[str], options: Options, *, line: str | None = None
+) -> dict[str, Any]:
     """The cells of a record by column. From its ``line``, if it is one, one sees which empty cells are quoted."""
+    if len(record) != len(names):
+        raise NotCompared(f"row {row} has {len(record)} cells, the header {len(names)}")
     null: Callable[[str], Any] = MaybeNull
     if line is not None and (options.quote is None or options.quote not in line):
         null = _null
