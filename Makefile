@@ -13,10 +13,10 @@ UIHOME := $(CURDIR)/$(DATA)/dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo ui new-day test check test-faults bench bench-peer bench-scale bench-sensor screenshot clean distclean
+.PHONY: help install demo ui new-day test check test-faults test-elsewhere mutants bench bench-peer bench-scale bench-sensor screenshot clean distclean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 $(STAMP): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) else \
@@ -49,6 +49,15 @@ check: $(STAMP)  ## lint, types and the fast tests
 
 test-faults: $(STAMP)  ## only the fault injection: ranks killed, files deleted, bytes flipped
 	$(PYTEST) tests/faults
+
+test-elsewhere: $(STAMP)  ## the fast tests as on other machines: processors, time zones, languages, programs, order
+	$(BIN)/python tests/tools/elsewhere.py
+
+mutants: $(STAMP)  ## change one thing in the code at a time: does a test notice? make mutants COUNT=100 SEED=1
+	test -x $(VENV)/mutants/bin/python || $(PYTHON) -m venv $(VENV)/mutants
+	$(VENV)/mutants/bin/python -m pip install --disable-pip-version-check --quiet 'cosmic-ray==8.7.0'
+	$(VENV)/mutants/bin/python tests/tools/mutants.py --python $(BIN)/python --count $(or $(COUNT),100) \
+	  --seed $(or $(SEED),1)
 
 bench: $(STAMP)  ## each stage's share, distance from the network's and the processor's limit, start-up, verification
 	$(BIN)/python benchmarks/stages.py

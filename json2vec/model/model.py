@@ -355,6 +355,7 @@ class Model(ModuleTree):
         values = checkpoints.load(path)
         checkpoints.import_field_types(values.get("field_types", {}), trusted_modules, path)
         schema = checkpoints.schema_of(values, path)
+        checkpoints.check_sizes(schema, values, path)
         factories = {
             name: None if values.get(name) is None else Factory.from_plain(values[name], trusted_modules)
             for name in ("optimizer", "scheduler")

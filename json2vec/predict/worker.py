@@ -75,12 +75,15 @@ class Worker:
         """A trainer with these callbacks; the same one as before. What has seen an error is not used again, the model
         neither."""
         import lightning.pytorch as lit
+        from lightning.pytorch.plugins.environments import LightningEnvironment
 
         trainer, key = self._trainer, (job.accelerator, job.precision)
         if trainer is None or self._trainer_of != key:
+            # The environment is said, as where Slurm's `srun` is installed Lightning would advise to use it.
             trainer = lit.Trainer(
-                accelerator=job.accelerator, devices=1, precision=cast("Any", job.precision), logger=False,
-                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+                plugins=[LightningEnvironment()], accelerator=job.accelerator, devices=1,
+                precision=cast("Any", job.precision), logger=False, enable_checkpointing=False,
+                enable_progress_bar=False, enable_model_summary=False,
             )  # fmt: skip
         model, its_own = self._model, list(trainer.callbacks)  # type: ignore[attr-defined]
         self._trainer = self._model = None

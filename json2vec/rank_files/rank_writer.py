@@ -61,7 +61,7 @@ class _OpenFile:
         self.reused: Reused | None = None
         self._flush_every = flush_every
         self._buffer: list[pa.RecordBatch] = []
-        self._bytes = 0
+        self._bytes = self._batches = 0
         try:
             with _disk(self.temporary):
                 self._writer = pq.ParquetWriter(self.temporary, schema, **_options(schema))
@@ -70,16 +70,23 @@ class _OpenFile:
             raise
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._buffer.append(batch)
         self.rows += batch.num_rows
-        self._bytes += batch.nbytes
+        self._batches += 1
+        for part in _parts(batch):
+            if self._buffer and self._bytes + part.nbytes > ROW_GROUP_BYTES:
+                self._write_group()
+            self._buffer.append(part)
+            self._bytes += part.nbytes
         buffered = sum(waiting.num_rows for waiting in self._buffer) if self._flush_every is None else 0
-        due = buffered >= ROW_GROUP_ROWS if self._flush_every is None else len(self._buffer) >= self._flush_every
-        if due or self._bytes >= ROW_GROUP_BYTES:
+        if buffered >= ROW_GROUP_ROWS if self._flush_every is None else self._batches >= self._flush_every:
             self.flush()
 
     def flush(self) -> None:
         """Write what is buffered as one row group."""
+        self._write_group()
+        self._batches = 0
+
+    def _write_group(self) -> None:
         table = pa.Table.from_batches(self._buffer, self.schema)
         self._buffer, self._bytes = [], 0
         if table.num_rows:
@@ -120,7 +127,7 @@ class RankFiles:
         schema: the files' schema, from `layout.rank_schema`; the same on every rank.
         segment_rows: input rows after which a segment is sealed, at the next batch border.
         flush_every_n_batches: batches in a row group; default: row groups of about 65,536 rows. Either way a row group
-            closes when 64 MiB are buffered.
+            holds at most 64 MiB, or one row.
         settings: digest (hex) of the settings, from `settings.settings_digest`; with it, every sealed segment is noted
             in the rank's journal, so that a later attempt can adopt it.
         max_rejected: share (float) or number (int) of the snapshot's rows that may be quarantined; None sets no limit.
@@ -311,6 +318,16 @@ class RankFiles:
     def _footer(self, segment: int, rows: int) -> Footer:
         return Footer(attempt=self.attempt, rank=self.rank, segment=segment, world_size=self.plan.world_size, rows=rows,
                       row_hash=ROW_HASH, **self._digests)  # fmt: skip
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """``batch`` in pieces of at most `ROW_GROUP_BYTES`, or of one row."""
+    if batch.num_rows <= 1 or batch.nbytes <= ROW_GROUP_BYTES:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _parts(batch.slice(0, half))
+    yield from _parts(batch.slice(half))
 
 
 def row_namer(source: pa.StructArray) -> Callable[[int], str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from json2vec.errors import IncompletePredictions
 from json2vec.rank_files.commit import read_footer
@@ -104,3 +106,17 @@ def _refuse_single(store: Store) -> None:
     raise IncompletePredictions(
         f"{store.root} is not a folder of predictions. Remedy: pass the folder of the rank files"
     )
+
+
+def row_batches(
+    file: pq.ParquetFile, *, rows: int = 65_536, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a rank file in order, never of two row groups at once: a row group is bounded in bytes, two are not.
+
+    Args:
+        file: the rank file.
+        rows: at most so many at a time.
+        columns: the columns to read; default: all.
+    """
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns)

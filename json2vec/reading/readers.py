@@ -34,6 +34,7 @@ OnBadRow = Literal["raise", "quarantine"]
 
 _FIRST_ROWS = 1024  # at least so many rows infer a preprocessor's schema, however small the batches
 _MAX_REJECTED = 65536  # rows that may be rejected in a row before a batch without rows reports them
+_MAX_BYTES = 256 << 20  # of inputs in a batch, or one row
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class _Chunk:
 
     def __len__(self) -> int:
         return len(self.number)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the inputs and of what was made of them."""
+        return self.inputs.nbytes + (0 if self.observations is self.inputs else self.observations.nbytes)
 
     def slice(self, start: int, stop: int) -> _Chunk:
         inputs = self.inputs.slice(start, stop - start)
@@ -78,8 +84,9 @@ def read_rows(
     """Read ranges of the plan's row numbers.
 
     Batches have exactly ``batch_size`` output rows and go across file borders, except that the last of a range (of
-    consecutive ones: of the last) may be shorter, and that the rows a preprocessor makes of one input row always stay
-    in one batch: then a batch may be shorter, and where one input row gives more than ``batch_size`` rows, longer.
+    consecutive ones: of the last) may be shorter, that one ends early where its inputs have some 256 MiB, and that the
+    rows a preprocessor makes of one input row always stay in one batch: then a batch may be shorter, and where one
+    input row gives more than ``batch_size`` rows, longer.
     The spans of the batches together are exactly the ranges. A batch has no rows only where all its span was rejected.
 
     Args:
@@ -288,7 +295,7 @@ class _Assembler:
     def __init__(self, snapshot: Snapshot, start: int, batch_size: int) -> None:
         self._snapshot, self._size = snapshot, batch_size
         self._chunks: list[_Chunk] = []
-        self._rows = 0
+        self._rows = self._bytes = 0
         self._span_start = self._last_stop = start
         self._numbers = np.zeros(0, np.int64)
         self._rejected: RejectedRows | None = None
@@ -301,14 +308,15 @@ class _Assembler:
         if len(chunk):
             self._chunks.append(chunk)
             self._rows += len(chunk)
+            self._bytes += chunk.nbytes
 
     def full(self) -> Iterator[RowBatch]:
         """Every complete batch."""
         while self._rows >= self._size:
             yield self._take(self._size)
-        if len(self._numbers) > _MAX_REJECTED:
+        if len(self._numbers) > _MAX_REJECTED or self._bytes > _MAX_BYTES:
             yield self._batch(self._chunks, self._last_stop)
-            self._chunks, self._rows = [], 0
+            self._chunks, self._rows, self._bytes = [], 0, 0
 
     def rest(self, stop: int) -> RowBatch | None:
         """What is left of a range that ends before ``stop``."""
@@ -337,6 +345,7 @@ class _Assembler:
             stop = chunk.stop if cut == len(chunk) else int(chunk.number[cut])
             break
         self._rows -= sum(len(chunk) for chunk in taken)
+        self._bytes = sum(chunk.nbytes for chunk in self._chunks)
         return self._batch(taken, stop)
 
     def _batch(self, chunks: list[_Chunk], stop: int) -> RowBatch:

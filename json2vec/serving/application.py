@@ -12,8 +12,9 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
+from starlette.requests import ClientDisconnect
 
-from json2vec.serving.batcher import Batcher, Overloaded
+from json2vec.serving.batcher import Batcher, Overloaded, TooMany
 from json2vec.serving.predictor import BadRecord
 
 _log = logging.getLogger("json2vec.serving")
@@ -38,6 +39,9 @@ def application(
     batcher: Batcher[dict[str, Any], dict[str, Any]],
     request: type[BaseModel] | None = None,
     response: type[BaseModel] | None = None,
+    *,
+    max_body_bytes: int = 64 << 20,
+    body_timeout: float = 60.0,
 ) -> FastAPI:
     """The application over a batcher of records.
 
@@ -45,6 +49,8 @@ def application(
         batcher: predicts records together; it is closed with the application.
         request: the pydantic model that validates each record; None takes any object.
         response: the pydantic model that validates and shapes each result; None answers results as they are.
+        max_body_bytes: bytes that a request may have.
+        body_timeout: seconds in which a request has to arrive.
     """
 
     @asynccontextmanager
@@ -61,7 +67,10 @@ def application(
     @app.post("/predict")
     async def predict(http: Request) -> Response:
         try:
-            status, content = 200, await _answer(await http.body(), batcher, request, response)
+            body = await _body(http, max_body_bytes, body_timeout)
+            status, content = 200, await _answer(body, batcher, request, response)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
         except Refused as exc:
             status = exc.status
             error = {"status_code": status, "message": str(exc), "items": exc.items}
@@ -70,6 +79,30 @@ def application(
 
     app.openapi = _documented(app.openapi, request, response)
     return app
+
+
+async def _body(http: Request, most: int, seconds: float) -> bytes:
+    """The bytes of a request, of which no more than ``most`` are ever held."""
+    too_large = Refused(
+        413, f"the body has more than {most} bytes. Remedy: send fewer records at a time, or set a larger "
+        "max_body_bytes",
+    )  # fmt: skip
+    said = http.headers.get("content-length", "")
+    if said.isdecimal() and int(said[:20]) > most:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in http.stream():
+                body += part
+                if len(body) > most:
+                    raise too_large
+    except TimeoutError:
+        raise Refused(
+            408, f"the body did not arrive within {seconds:g} s; {len(body)} bytes came. Remedy: send it again, or set "
+            "a larger body_timeout",
+        ) from None  # fmt: skip
+    return bytes(body)
 
 
 async def _answer(
@@ -83,6 +116,8 @@ async def _answer(
     records = _validated(asked if several else [asked], several, request)
     try:
         futures = batcher.submit(records)
+    except TooMany as exc:
+        raise Refused(413, str(exc)) from exc
     except Overloaded as exc:
         raise Refused(503, str(exc)) from exc
     results = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
@@ -171,6 +206,8 @@ def _documented(
         operation["responses"] = {
             "200": {"description": "Predictions, in the order of the records", "content": _one_or_many(answer)},
             "400": {"description": "The body is not JSON"},
+            "408": {"description": "The body took too long to arrive"},
+            "413": {"description": "More bytes or records than the service takes at once"},
             "422": {"description": "A record that cannot be predicted; nothing was"},
             "500": {"description": "The service failed"},
             "503": {"description": "Too many records are waiting"},

@@ -19,6 +19,10 @@ class Overloaded(Json2VecError):
     """More items are waiting than the batcher may hold."""
 
 
+class TooMany(Json2VecError):
+    """More items at once than the batcher may ever hold."""
+
+
 class Batcher(Generic[T, R]):
     """A thread that takes what is waiting, up to ``max_batch_size`` items at a time, and hands it to ``handle``.
 
@@ -29,7 +33,7 @@ class Batcher(Generic[T, R]):
             item alone; what ``handle`` raises itself is raised for every item of the batch.
         max_batch_size: how many items ``handle`` gets at most.
         batch_timeout: seconds to wait for more items after the first one; 0 takes those that are there.
-        max_waiting: how many items may wait; more raise `Overloaded`.
+        max_waiting: how many items may wait; more raise `Overloaded`, and so many at once `TooMany`.
     """
 
     def __init__(
@@ -49,14 +53,20 @@ class Batcher(Generic[T, R]):
         """Queue items, all or none of them; one future each. A future that is cancelled in time is not worked on.
 
         Raises:
+            TooMany: the items would not fit if none were waiting.
             Overloaded: the items do not fit beside those that are waiting.
         """
+        if len(items) > self._limit:
+            raise TooMany(
+                f"{len(items)} records came at once; at most {self._limit} may wait. Remedy: send fewer at a time, or "
+                "set a larger max_waiting"
+            )
         with self._lock:
             waiting = self._items.qsize()
             if waiting + len(items) > self._limit:
                 raise Overloaded(
                     f"{waiting} records are waiting and {len(items)} more came; at most {self._limit} may wait. "
-                    "Remedy: send fewer at a time, or try again later"
+                    "Remedy: try again later, or send fewer at a time"
                 )
             futures: list[Future[R]] = [Future() for _ in items]
             for item, future in zip(items, futures, strict=True):

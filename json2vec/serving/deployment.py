@@ -149,7 +149,10 @@ class Deployment:
             predictor, max_batch_size=chosen.max_batch_size, batch_timeout=chosen.batch_timeout,
             max_waiting=chosen.max_waiting,
         )  # fmt: skip
-        return application(batcher, self.request, self.response)
+        return application(
+            batcher, self.request, self.response, max_body_bytes=chosen.max_body_bytes,
+            body_timeout=chosen.body_timeout,
+        )  # fmt: skip
 
     def serve(self) -> None:
         """Serve until interrupted.

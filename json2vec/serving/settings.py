@@ -21,7 +21,10 @@ class ServiceSettings(BaseModel, frozen=True, extra="forbid"):
         checkpoint: path of the model's checkpoint; unused where a model is given.
         max_batch_size: how many records are predicted together at most.
         batch_timeout: seconds that the first record of a batch waits for more; 0 takes those that are there.
-        max_waiting: how many records may wait; a request that does not fit is answered with 503.
+        max_waiting: how many records may wait; a request that does not fit beside others is answered with 503, one that
+            could never fit with 413.
+        max_body_bytes: bytes that a request may have; a larger one is answered with 413 and not read to its end.
+        body_timeout: seconds in which a request has to arrive; a slower one is answered with 408.
         accelerator: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``mps``.
         host: the network address on which `Deployment.serve` listens.
         port: the port on which it listens; 0 takes a free one.
@@ -33,6 +36,8 @@ class ServiceSettings(BaseModel, frozen=True, extra="forbid"):
     max_batch_size: int = Field(128, ge=1)
     batch_timeout: float = Field(0.0, ge=0, allow_inf_nan=False)
     max_waiting: int = Field(10_000, ge=1)
+    max_body_bytes: int = Field(64 << 20, ge=1)
+    body_timeout: float = Field(60.0, gt=0, allow_inf_nan=False)
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     host: str = "0.0.0.0"
     port: int = Field(8000, ge=0, le=65535)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from json2vec.errors import IncompletePredictions, VerificationFailed
 from json2vec.rank_files.commit import file_problem
 from json2vec.rank_files.manifest import MANIFEST_NAME, Manifest, read_manifest
-from json2vec.rank_files.reader import check_files, read_snapshot
+from json2vec.rank_files.reader import check_files, read_snapshot, row_batches
 from json2vec.reading.row_hash import ROW_HASH, row_hash
 from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
@@ -28,7 +28,6 @@ from json2vec.verify.merkle import LEAF, MerkleTree, leaf_hashes, path_ranges, r
 from json2vec.verify.row_json import row_from_json, row_to_json, type_from_json, type_to_json
 
 CERTIFICATE_NAME = "_certificate.json"
-_BATCH_ROWS = 65_536
 Document = TypeVar("Document", bound=BaseModel)
 _RECORD = np.dtype([("tag", "S1"), ("file", "V32"), ("row", "<i8"), ("part", "<i4"), ("parts", "<i4"),
                     ("inputs", "<u8"), ("predictions", "<u8")])  # fmt: skip
@@ -272,7 +271,7 @@ class _Folder:
                 )
         for file in self.manifest.files:
             with self.store.open(file.path) as handle:
-                yield from pq.ParquetFile(handle).iter_batches(_BATCH_ROWS)
+                yield from row_batches(pq.ParquetFile(handle))
 
     def certificate(self, root: bytes) -> Certificate:
         manifest = self.manifest
@@ -290,7 +289,7 @@ class _Folder:
             with self.store.open(file.path) as handle:
                 parquet = pq.ParquetFile(handle)
                 at = first
-                for batch in parquet.iter_batches(_BATCH_ROWS, columns=["source"]):
+                for batch in row_batches(parquet, columns=["source"]):
                     source = batch.column("source")
                     numbers, parts = (source.field(name).to_numpy() for name in ("row", "part"))
                     for index in np.flatnonzero((numbers == row.row) & (parts == row.part)):

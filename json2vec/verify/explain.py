@@ -22,7 +22,7 @@ from json2vec.processors import (
     preprocessor_of,
 )
 from json2vec.rank_files.manifest import Manifest, RankedFile, read_manifest
-from json2vec.rank_files.reader import read_snapshot
+from json2vec.rank_files.reader import read_snapshot, row_batches
 from json2vec.reading.readers import read_rows
 from json2vec.reading.row_batch import RowBatch
 from json2vec.reading.snapshot import Snapshot
@@ -199,7 +199,7 @@ def _matches(store: Store, file: RankedFile, row: RowName, column: str | None) -
     """Positions and one-row batches of a file that name ``row``."""
     with store.open(file.path) as handle:
         at = 0
-        for batch in pq.ParquetFile(handle).iter_batches(65_536):
+        for batch in row_batches(pq.ParquetFile(handle)):
             names = batch if column is None else pa.RecordBatch.from_struct_array(batch.column(column))
             hits = names.column("row").to_numpy() == row.row
             if column is not None:

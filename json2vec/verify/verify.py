@@ -30,7 +30,7 @@ from json2vec.rank_files.layout import REJECTED_SCHEMA, SOURCE_STORED, schema_di
 from json2vec.rank_files.locator import Locator
 from json2vec.rank_files.manifest import Manifest, RankedFile, marker_name, parse_name, read_manifest
 from json2vec.rank_files.rank_writer import row_namer
-from json2vec.rank_files.reader import read_snapshot
+from json2vec.rank_files.reader import read_snapshot, row_batches
 from json2vec.reading.snapshot import Snapshot
 from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store, stored_sha256
@@ -46,8 +46,6 @@ from json2vec.verify.value_checks import ValueCheck
 if TYPE_CHECKING:
     from json2vec.model.model import Model
     from json2vec.verify.replay import Replay
-
-BATCH_ROWS = 65_536
 
 
 def verify_predictions(
@@ -243,7 +241,7 @@ class _Verification:
                 why = footer_problem(parquet.metadata.metadata, self.snapshot, self.manifest)
                 if why is not None:
                     self.broken.setdefault(file.path, why)
-                for batch in parquet.iter_batches(BATCH_ROWS):
+                for batch in row_batches(parquet):
                     use(batch, at)
                     at += batch.num_rows
         except (OSError, pa.ArrowException, KeyError, ValueError) as exc:

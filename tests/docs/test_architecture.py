@@ -35,7 +35,6 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "json2vec/reading/formats/json_integers.py": "reading/formats/test_csv_numbers.py",
     "json2vec/reading/formats/orc.py": "reading/formats/test_format_all.py and test_format_claims.py",
     "json2vec/reading/formats/orc_tail.py": "reading/formats/test_format_claims.py",
-    "json2vec/reading/formats/parquet.py": "reading/formats/test_format_all.py and test_format_claims.py",
     "json2vec/reading/formats/piece.py": "plain classes",
     "json2vec/predict/job.py": "its JSON and digests are pinned in tests/interface/test_pinned.py",
     "json2vec/rank_files/locator.py": "verify/test_coverage.py counts by it",

@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 
 from json2vec.reading.formats.format import Counted, Format, agree, between
 from json2vec.reading.formats.int96 import checked_int96, int96_columns
-from json2vec.reading.formats.piece import MAX_PIECE_ROWS, Piece
-
-PIECE_BYTES = 16 << 20  # a piece of a Parquet file is decoded to about this much; rows of many MB come one by one
+from json2vec.reading.formats.parquet_size import piece_rows
+from json2vec.reading.formats.piece import Piece
 
 
 def _count_parquet(file: IO[bytes], where: str, infer: bool) -> Counted:
@@ -39,11 +38,10 @@ def _read_parquet(file: IO[bytes], where: str, start: int, stop: int, schema: pa
         for j in flat:  # a column without lists has one value or null a row
             what = f"row group {i} and its column {metadata.schema.column(j).path!r} differ"
             agree(where, what, groups[i].num_rows, groups[i].column(j).num_values)
-        bytes_per_row = groups[i].total_byte_size / max(1, groups[i].num_rows)
-        rows = int(np.clip(PIECE_BYTES / max(1.0, bytes_per_row), 1, MAX_PIECE_ROWS))
         if not columns:  # a schema without a column of this file: rows of nulls
             batches: Any = _column_less(groups[i].num_rows)
         else:
+            rows = piece_rows(file, metadata, i, columns, where)
             batches = reader.iter_batches(rows, row_groups=[i], columns=columns)
             if int96:
                 batches = checked_int96(file, metadata, batches, int96, schema, i, rows, where, int(begins[i]))

@@ -69,3 +69,20 @@ def test_foreign_checkpoints_and_untrusted_types(tmp_path: Path) -> None:
     torch.save(values, path)
     with pytest.raises(j2v.CheckpointError, match="neither registered nor trusted"):
         j2v.Model.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [("d_model", ()), ("n_layers", ("root",)), ("max_vocab_size", ("root", "fields", 0))],
+)
+def test_a_checkpoint_that_asks_for_more_than_it_holds_is_refused(name: str, where: tuple, tmp_path: Path) -> None:
+    model = j2v.Model.from_schema(j2v.Category("a"), j2v.Number("b", target=True), d_model=16, n_layers=1, n_heads=2)
+    path = model.save(tmp_path / "m.ckpt")
+    values = torch.load(path, weights_only=True)
+    node = values["schema"]
+    for key in where:
+        node = node[key]
+    node[name] = 10**12
+    torch.save(values, path)
+    with pytest.raises(j2v.CheckpointError, match=rf"m\.ckpt: its schema says {name}=1000000000000; expected at most"):
+        j2v.Model.load(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,17 @@ def test_what_has_seen_an_error_is_not_used_again(checkpoint: Path) -> None:
     assert same_fingerprint == fingerprint == fresh.fingerprint()
     with worker.trainer(job) as another:
         assert another is not trainer
+
+
+def test_a_machine_with_slurm_gets_no_advice(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    warnings.simplefilter("always")
+    worker, job = Worker(), make_job(checkpoint)
+    worker.model(job)
+    with worker.trainer(job):
+        pass
+    assert [str(one.message) for one in recwarn if "srun" in str(one.message)] == []

@@ -11,6 +11,8 @@ import pytest
 from written_ranks import batch_of, files_of, run
 
 from json2vec.errors import AlignmentError, IncompletePredictions, ProcessorError
+from json2vec.rank_files import rank_writer
+from json2vec.rank_files.reader import row_batches
 from json2vec.reading.plan import Plan
 
 
@@ -73,3 +75,21 @@ def test_an_incomplete_share_gets_no_marker(tmp_path: Path, plan: Plan) -> None:
     with pytest.raises(IncompletePredictions, match=r"rows \[\(0, 5\)\], expected its share \[\(0, 12\)\]"):
         files.close()
     assert not (tmp_path / "rank-0.json").exists()
+
+
+@pytest.mark.parametrize("flush_every", [None, 3])
+def test_row_groups_are_bounded_in_bytes(
+    tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch, flush_every: int | None
+) -> None:
+    inputs, _, source = batch_of(plan, 0, 12)
+    row = (inputs.nbytes + source.nbytes) // 12
+    monkeypatch.setattr(rank_writer, "ROW_GROUP_BYTES", 4 * row)
+    run(tmp_path, plan, step=12, flush_every_n_batches=flush_every)
+    metadata = pq.read_metadata(tmp_path / "rank-0.parquet")
+    groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    assert sum(groups) == 12
+    assert 1 <= max(groups) <= 4
+    with open(tmp_path / "rank-0.parquet", "rb") as file:
+        batches = list(row_batches(pq.ParquetFile(file)))
+    assert [batch.num_rows for batch in batches] == groups
+    assert pa.Table.from_batches(batches)["source"].combine_chunks().field("row").to_pylist() == list(range(12))

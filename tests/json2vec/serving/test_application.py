@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,9 @@ import httpx
 import pytest
 from pydantic import BaseModel, Field
 from served import BAD, RECORDS, ask, close, deployment, flatten, label_only
+
+from json2vec.serving.application import application
+from json2vec.serving.batcher import Batcher, Overloaded
 
 
 def test_nothing_gives_nothing(model: Any) -> None:
@@ -56,10 +60,72 @@ def test_the_items_at_fault_are_listed(model: Any) -> None:
     assert "record/when" in error["items"][1]["message"]
 
 
-def test_more_than_may_wait_is_503(model: Any) -> None:
+def test_more_than_may_ever_wait_is_413(model: Any) -> None:
     answer = ask(deployment(model, max_waiting=2), RECORDS)[0]
-    assert answer.status_code == 503
-    assert "at most 2 may wait" in answer.json()["error"]["message"]
+    assert answer.status_code == 413
+    assert "6 records came at once; at most 2 may wait" in answer.json()["error"]["message"]
+    # The remedy: fewer at a time.
+    assert ask(deployment(model, max_waiting=2), RECORDS[:2])[0].status_code == 200
+
+
+class Full(Batcher[Any, Any]):
+    def submit(self, items: Any) -> Any:
+        self._items.put(({}, Future()))  # somebody else's, while the thread is busy
+        return super().submit(items)
+
+
+def test_more_than_may_wait_beside_others_is_503() -> None:
+    app = application(Full(list, max_batch_size=2, max_waiting=2))
+    with pytest.raises(Overloaded, match=r"1 records are waiting and 2 more came; at most 2 may wait"):
+        Full(list, max_batch_size=2, max_waiting=2).submit([1, 2])
+    assert send(app, [b"[{}, {}]"])[0] == 503
+
+
+def send(app: Any, parts: list[Any], headers: list[tuple[bytes, bytes]] | None = None) -> tuple[int, str, int]:
+    """Post a body in parts; a number waits so many seconds, None hangs up. Status, answer, and how many were read."""
+    answer: dict[str, Any] = {"status": 0, "body": b""}
+    read = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal read
+        part = parts[read] if read < len(parts) else b""
+        read += 1
+        if part is None:
+            return {"type": "http.disconnect"}
+        if isinstance(part, int):
+            await asyncio.sleep(part)
+            part = b""
+        return {"type": "http.request", "body": part, "more_body": read < len(parts)}
+
+    async def respond(message: dict[str, Any]) -> None:
+        answer["status"] = message.get("status", answer["status"])
+        answer["body"] += message.get("body", b"")
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "raw_path": b"/predict", "query_string": b"",
+             "headers": headers or [], "http_version": "1.1", "scheme": "http", "client": None, "server": None,
+             "asgi": {"version": "3.0"}}  # fmt: skip
+    asyncio.run(app(scope, receive, respond))
+    return answer["status"], answer["body"].decode(), read
+
+
+def test_a_body_that_is_too_large_is_413_and_is_not_read_to_its_end() -> None:
+    app = application(Batcher(list, max_batch_size=2), max_body_bytes=10)
+    status, body, read = send(app, [b"[{},", b" " * 100] + [b" " * 100] * 50)
+    assert (status, read) == (413, 2)
+    assert "more than 10 bytes. Remedy: send fewer records at a time, or set a larger max_body_bytes" in body
+    assert send(app, [b"[]"] * 9, [(b"content-length", b"99")])[::2] == (413, 0)
+    assert send(app, [b"[{}, {}]"], [(b"content-length", b"8")])[0] == 200
+
+
+def test_a_body_that_does_not_arrive_is_408(caplog: pytest.LogCaptureFixture) -> None:
+    status, body, _ = send(application(Batcher(list, max_batch_size=2), body_timeout=0.05), [b"[", 30, b"]"])
+    assert status == 408
+    assert "did not arrive within 0.05 s; 1 bytes came" in body
+
+
+def test_a_client_that_hangs_up_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    send(application(Batcher(list, max_batch_size=2)), [b"[", None])
+    assert caplog.text == ""
 
 
 def test_health_and_documentation(model: Any) -> None:
