@@ -276,15 +276,15 @@ class SourceCheck:
     ) -> Iterator[tuple[str, Any, Any, str]]:
         """Name, type, value and origin of each column of an output row: as the rank file keeps it, else as our reader
         gives it, if the row's hash says that this is what was encoded."""
-        inputs: Any = batch.column("inputs") if "inputs" in batch.schema.names else None
-        kept = {field.name: i for i, field in enumerate(inputs.type)} if inputs is not None else {}
+        has: Any = batch.column("inputs") if "inputs" in batch.schema.names else pa.nulls(batch.num_rows, pa.struct([]))
+        kept = {field.name: i for i, field in enumerate(has.type)}
         now = ours.get(row)
         if now is not None and now[2] != batch.column("source").field("hash")[at].as_py():
             now = None  # another row than was predicted: the finding `inputs` fails
         for field in self._snapshot.schema:
             if field.name in kept:
-                values = inputs.field(kept[field.name])
-                yield field.name, values.type, plain_value(values[at]) if inputs[at].is_valid else None, where
+                values = has.field(kept[field.name])
+                yield field.name, values.type, plain_value(values[at]) if has[at].is_valid else None, where
             elif now is not None:
                 values = now[0].column(field.name)
                 yield field.name, values.type, plain_value(values[now[1]]), "our reader"
