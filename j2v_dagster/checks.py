@@ -33,8 +33,8 @@ _RULES = {
     "every_rank_file_present": "Rule: the attempt's folder holds exactly the files of its manifest, with their sizes "
     "and SHA-256; no rank is missing and no file is stale. Found by: finding `files`. ",
     "row_alignment": "Rule: every row of the input snapshot was predicted or rejected exactly once (`coverage`), lies "
-    "beside its own inputs (`inputs`), a second reader sees the same rows in the input files (`source`), and predicting "
-    "a random sample again gives the stored values (`replay`). ",
+    "beside its own inputs (`inputs`), a second reader sees the same rows in the input files (`source`), and "
+    "predicting a random sample again gives the stored values (`replay`). ",
     "schema_matches_model": "Rule: all rank files have one schema, the one that the model and the inputs imply. Found "
     "by: finding `schema`. ",
     "values_valid": "Rule: probabilities are finite, in [0, 1] and sum to 1; embeddings have unit length; labels are "
