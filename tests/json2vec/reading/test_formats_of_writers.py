@@ -172,7 +172,11 @@ NO_JSON = {"binary": "JSON has no bytes", "uint64": "JSON integers are read as i
            **dict.fromkeys(["list", "items"], "see test_lists_of_nulls_alone")}  # fmt: skip
 NO_AVRO = {"uint64": "Avro has no type for it", "nanos": "Avro 1.11 has no type for it"}
 WITHOUT: dict[tuple[str, str], dict[str, str]] = {
-    ("parquet", "fastparquet"): dict.fromkeys(["list", "items", "struct", "time", "decimal"], "infers objects' types"),
+    ("parquet", "fastparquet"): {
+        **dict.fromkeys(["list", "items", "struct", "time", "decimal", "date", "bool"], "it infers the types of objects"),
+        **dict.fromkeys(["int8", "int64", "uint64", "float", "double"], "pandas has no null beside NaN"),
+        "zoned": "it warns with this pandas",
+    },
     ("orc", "pyarrow"): {"time": "ORC has no type for it", "uint64": "ORC has no type for it"},
     ("orc", "pyorc"): dict.fromkeys(["time", "uint64", "nanos", "zoned"], "pyorc has no type for it"),
     ("avro", "fastavro"): NO_AVRO,
