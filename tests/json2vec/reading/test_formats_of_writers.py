@@ -173,7 +173,7 @@ NO_JSON = {"binary": "JSON has no bytes", "uint64": "JSON integers are read as i
 NO_AVRO = {"uint64": "Avro has no type for it", "nanos": "Avro 1.11 has no type for it"}
 WITHOUT: dict[tuple[str, str], dict[str, str]] = {
     ("parquet", "fastparquet"): {
-        **dict.fromkeys(["list", "items", "struct", "time", "decimal", "date", "bool"], "it infers the types of objects"),
+        **dict.fromkeys(["list", "items", "struct", "time", "decimal", "date", "bool"], "it infers objects' types"),
         **dict.fromkeys(["int8", "int64", "uint64", "float", "double"], "pandas has no null beside NaN"),
         "zoned": "it warns with this pandas",
     },
