@@ -19,19 +19,22 @@ if TYPE_CHECKING:
 
 FINDINGS_OF_CHECK: dict[str, tuple[str, ...]] = {
     "every_rank_file_present": ("files",),
-    "row_alignment": ("coverage", "inputs", "replay"),
+    "row_alignment": ("coverage", "inputs", "source", "replay"),
     "schema_matches_model": ("schema",),
     "values_valid": ("values",),
 }
 REJECTED_CHECK = "rejected_rows"
 DRIFT_CHECK = "input_drift"
 ALL_FINDINGS: tuple[str, ...] = tuple(name for names in FINDINGS_OF_CHECK.values() for name in names)
+REQUIRED_FINDINGS: tuple[str, ...] = tuple(name for name in ALL_FINDINGS if name != "source")
+"""Findings that must be proven by default; ``source`` fails its check where it is refuted, and may stay unproven."""
 _REMEDY = "Remedy: see the finding's own; materializing prediction_rank_files again repairs damaged or missing files."
 _RULES = {
     "every_rank_file_present": "Rule: the attempt's folder holds exactly the files of its manifest, with their sizes "
     "and SHA-256; no rank is missing and no file is stale. Found by: finding `files`. ",
     "row_alignment": "Rule: every row of the input snapshot was predicted or rejected exactly once (`coverage`), lies "
-    "beside its own inputs (`inputs`), and predicting a random sample again gives the stored values (`replay`). ",
+    "beside its own inputs (`inputs`), a second reader sees the same rows in the input files (`source`), and "
+    "predicting a random sample again gives the stored values (`replay`). ",
     "schema_matches_model": "Rule: all rank files have one schema, the one that the model and the inputs imply. Found "
     "by: finding `schema`. ",
     "values_valid": "Rule: probabilities are finite, in [0, 1] and sum to 1; embeddings have unit length; labels are "
@@ -68,7 +71,7 @@ def build_check_specs(asset: dg.AssetKey, partitions_def: dg.PartitionsDefinitio
 
 
 def check_results(
-    report: Report, *, asset: dg.AssetKey, require: Sequence[str] = ALL_FINDINGS
+    report: Report, *, asset: dg.AssetKey, require: Sequence[str] = REQUIRED_FINDINGS
 ) -> Iterator[dg.AssetCheckResult]:
     """One result a check. A check passes when each of its findings passed, or could not be proven and is not required.
 

@@ -9,7 +9,7 @@ import click
 from j2v_dagster.cli.console import Answer, reporting
 from j2v_dagster.cli.parameters import Command, Several
 from json2vec.errors import IncompletePredictions
-from json2vec.verify.findings import FINDINGS
+from json2vec.verify.findings import FINDINGS, REQUIRED
 
 WITHOUT_MODEL = ("files", "coverage", "inputs")
 """Findings that are proven without a model."""
@@ -24,11 +24,15 @@ WITHOUT_MODEL = ("files", "coverage", "inputs")
 @click.option(
     "--require", cls=Several, type=click.Choice(FINDINGS), metavar="FINDING...",
     help=f"Findings that must be proven, several after one flag or each after its own: {', '.join(FINDINGS)}.  "
-    f"[default: all; without --model {', '.join(WITHOUT_MODEL)}]",
+    f"[default: all but source; without --model {', '.join(WITHOUT_MODEL)}]",
 )  # fmt: skip
 @click.option(
     "--sample", type=click.IntRange(min=0), default=64, show_default=True, metavar="ROWS",
     help="How many rows are predicted again.",
+)  # fmt: skip
+@click.option(
+    "--source-sample", type=click.IntRange(min=0), default=64, show_default=True, metavar="ROWS",
+    help="How many rows are compared with what a second reader sees in the input files.",
 )  # fmt: skip
 @reporting(
     {
@@ -37,12 +41,14 @@ WITHOUT_MODEL = ("files", "coverage", "inputs")
         "passed": "Whether no finding failed and every required one is proven.",
         "seconds": "How long the verification took.",
         "require": "The findings that must be proven.",
-        "findings": "A list of six: name, passed (true, false, or null where it is not proven), expected, found, "
+        "findings": "A list of seven: name, passed (true, false, or null where it is not proven), expected, found, "
         "remedy, counts (numbers by name) and up to five examples.",
     },
     failed={"path": "", "passed": False},
 )
-def verify(path: str, inputs: str | None, model: str | None, require: tuple[str, ...], sample: int) -> Answer:
+def verify(
+    path: str, inputs: str | None, model: str | None, require: tuple[str, ...], sample: int, source_sample: int
+) -> Answer:
     """Prove a prediction folder complete and right.
 
     PATH is an attempt folder, or a partition folder with _current.json; a local path or s3://.
@@ -59,8 +65,9 @@ def verify(path: str, inputs: str | None, model: str | None, require: tuple[str,
         current_attempt(path),
         inputs=inputs,
         model=model,
-        require=require or (FINDINGS if model else WITHOUT_MODEL),
+        require=require or (REQUIRED if model else WITHOUT_MODEL),
         sample=sample,
+        source_sample=source_sample,
     )
     return Answer(report.summary(), report.to_json(), report.passed)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import dagster as dg
 from pydantic import BeforeValidator, ConfigDict, SkipValidation, ValidationError, field_validator, model_validator
 
-from j2v_dagster.checks import ALL_FINDINGS
+from j2v_dagster.checks import ALL_FINDINGS, REQUIRED_FINDINGS
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.options.messages import OptionError, said_of, unknown_names
 from j2v_dagster.options.option import Option, options_of
@@ -186,10 +186,19 @@ class PipelineOptions(SharedSettings):
         about("Rows a partition that the checks predict again; 0 leaves replay unproven and not required.", unit="rows",
               ge=0),
     ] = 64  # fmt: skip
+    source_sample: Annotated[
+        int,
+        about(
+            "Rows a partition that the checks compare with what a second reader sees in the shards; 0 leaves source "
+            "unproven and not required.",
+            unit="rows",
+            ge=0,
+        ),
+    ] = 64
     require: Annotated[
         Texts,
         about(f"Findings that must be proven, of {', '.join(ALL_FINDINGS)}. One that failed always fails its check."),
-    ] = ALL_FINDINGS
+    ] = REQUIRED_FINDINGS
     sample_rows: Annotated[
         int,
         about(

@@ -69,8 +69,9 @@ class Pipeline:
 
     @property
     def require(self) -> tuple[str, ...]:
-        """The findings that must be proven; ``replay`` is not among them where no row is predicted again."""
-        return tuple(name for name in self.options.require if self.options.replay_sample or name != "replay")
+        """The findings that must be proven; not ``replay`` or ``source`` where its sample is empty."""
+        samples = {"replay": self.options.replay_sample, "source": self.options.source_sample}
+        return tuple(name for name in self.options.require if samples.get(name, 1))
 
     def key(self, role: Role) -> dg.AssetKey:
         """The key of the pipeline's asset in that role."""

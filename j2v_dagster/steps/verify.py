@@ -40,6 +40,7 @@ def verify(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger)
             model=_model(pipeline) if {"schema", "values", "replay"} & set(pipeline.require) else None,
             require=pipeline.require,
             sample=pipeline.options.replay_sample,
+            source_sample=pipeline.options.source_sample,
             storage_options=pipeline.source.storage_options,
             trusted_modules=pipeline.settings.trusted_modules,
         )

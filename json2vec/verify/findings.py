@@ -7,7 +7,10 @@ from typing import Any
 
 from json2vec.errors import VerificationFailed
 
-FINDINGS = ("files", "coverage", "inputs", "schema", "values", "replay")
+FINDINGS = ("files", "coverage", "inputs", "source", "schema", "values", "replay")
+REQUIRED = tuple(name for name in FINDINGS if name != "source")
+"""Findings that must be proven by default. ``source`` is not: a frame has no file, and a file may have no second
+reader. Where it failed, the report fails all the same."""
 MAX_EXAMPLES = 5
 
 
@@ -50,7 +53,7 @@ class Report:
     rows: int
     findings: tuple[Finding, ...]
     seconds: float
-    require: tuple[str, ...] = FINDINGS
+    require: tuple[str, ...] = REQUIRED
 
     @property
     def passed(self) -> bool:

@@ -18,6 +18,7 @@ _EXPECTED = {
     "files": f"a {MANIFEST_NAME} that lists every file",
     "coverage": "each input row once, named by a source column",
     "inputs": "the inputs of every row equal to the source row that it names",
+    "source": "rows and values equal to those that a second reader sees",
     "schema": "one schema, the one that model and input imply",
     "values": "probabilities finite and in [0, 1], summing to 1",
     "replay": "stored predictions equal to those predicted again",
@@ -27,7 +28,7 @@ _EXPECTED = {
 def foreign_findings(
     store: Store, why: Exception, inputs: Source | None
 ) -> tuple[int, tuple[Finding, ...]]:
-    """Rows found, and the six findings on a folder whose manifest is missing or malformed.
+    """Rows found, and the findings on a folder whose manifest is missing or malformed.
 
     Whatever carries our footer or name of a half-written file was not committed, and fails. Of other Parquet files only
     what can be refuted is refuted: unreadable files, files of different schemas, and a number of rows that differs

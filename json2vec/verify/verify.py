@@ -36,9 +36,10 @@ from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store, stored_sha256
 from json2vec.verify.consistency import footer_problem, kept_problem, manifest_problems
 from json2vec.verify.coverage import Coverage
-from json2vec.verify.findings import FINDINGS, MAX_EXAMPLES, Finding, Report
+from json2vec.verify.findings import FINDINGS, MAX_EXAMPLES, REQUIRED, Finding, Report
 from json2vec.verify.input_checks import InputCheck, SourceRows
 from json2vec.verify.source import Inputs, NoSource, Source, open_inputs, open_source
+from json2vec.verify.source_check import SourceCheck, unread_source
 from json2vec.verify.uncommitted import foreign_findings
 from json2vec.verify.value_checks import ValueCheck
 
@@ -52,8 +53,9 @@ def verify_predictions(
     *,
     inputs: Inputs | None = None,
     model: Model | str | os.PathLike[str] | None = None,
-    require: Iterable[str] = FINDINGS,
+    require: Iterable[str] = REQUIRED,
     sample: int | None = 64,
+    source_sample: int | None = 64,
     storage_options: dict[str, Any] | None = None,
     preprocessor: PreprocessorLike = None,
     postprocessor: PostprocessorLike = None,
@@ -65,8 +67,11 @@ def verify_predictions(
         path: the folder, local or in an object store.
         inputs: where the input rows are now, a root or the frame; default: where the snapshot read them.
         model: the model or its checkpoint, for ``replay``, and for its half of ``schema`` and ``values``.
-        require: findings that must be proven for the report to pass; the others may also stay unproven.
+        require: findings that must be proven for the report to pass; the others may also stay unproven. One that failed
+            fails the report in any case.
         sample: rows that ``replay`` predicts again, drawn by the attempt's id; None predicts all.
+        source_sample: rows that ``source`` compares with what a second reader sees in the input files, drawn likewise,
+            in a few runs of consecutive rows; None compares all.
         storage_options: options for the object stores' clients; unused for local folders.
         preprocessor: the preprocessor that predicted, for ``replay``; default: the one that the manifest names, if its
             module is in ``trusted_modules``.
@@ -74,7 +79,7 @@ def verify_predictions(
         trusted_modules: modules that may be imported for the checkpoint and for processors that the manifest names.
 
     Returns:
-        a report with the six findings; nothing is raised for a folder that is wrong.
+        a report with all of `FINDINGS`; nothing is raised for a folder that is wrong.
 
     Raises:
         ValueError: ``require`` has an unknown name.
@@ -104,6 +109,7 @@ def verify_predictions(
     except (NoSource, StoreError) as exc:
         no_inputs = str(exc)
     check = _Verification(store, manifest, snapshot, model, source, no_inputs, check_source=inputs is None)
+    check.open_second_reader(source_sample)
     check.open_replay(sample, preprocessor, postprocessor, trusted_modules)
     check.read_all()
     return Report(store.uri(), manifest.rows, check.findings(), time.monotonic() - started, required)
@@ -148,8 +154,15 @@ class _Verification:
         self.source, self.check_source = source, check_source
         self.no_inputs, self.no_replay = no_inputs, ""
         self.replay: Replay | None = None
+        self.second: SourceCheck | None = None
 
     # -- what to compare with ------------------------------------------------------------------------------------------
+
+    def open_second_reader(self, sample: int | None) -> None:
+        """Prepare to read a sample of the input files a second time, if there are files."""
+        if self.source is not None and not isinstance(self.source, pa.Table):
+            self.second = SourceCheck(self.manifest.rows, sample, self.manifest.attempt, self.snapshot, self.source,
+                                      check=self.check_source)  # fmt: skip
 
     def open_replay(
         self,
@@ -247,6 +260,8 @@ class _Verification:
                 rows = SourceRows(self.snapshot, self.source, check=self.check_source)
                 self.inputs = InputCheck(rows, self.locator, kept)
             self.inputs.add(batch, plan_rows, file.path)
+        if self.second is not None:
+            self.second.add(batch, plan_rows, first, file.path)
         if self.replay is not None:
             self.replay.add(batch, plan_rows, first)
 
@@ -260,7 +275,8 @@ class _Verification:
     def findings(self) -> tuple[Finding, ...]:
         files = self._files_finding()  # last to look, so that it knows what could not be read
         postprocessed = bool(self.manifest.settings.get("postprocessor"))
-        return (files, self.coverage.finding(), self._inputs_finding(), self._schema_finding(postprocessed),
+        source = unread_source(self.no_inputs) if self.second is None else self.second.finding()
+        return (files, self.coverage.finding(), self._inputs_finding(), source, self._schema_finding(postprocessed),
                 self.values.finding(postprocessed=postprocessed), self._replay_finding())  # fmt: skip
 
     def _files_finding(self) -> Finding:

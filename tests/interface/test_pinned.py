@@ -328,6 +328,7 @@ DEFAULTS: dict[str, Any] = {
     "contract_sample": 4096,
     "contract_limits": None,
     "replay_sample": 64,
+    "source_sample": 64,
     "require": ("files", "coverage", "inputs", "replay", "schema", "values"),
     "sample_rows": 5,
     "launcher": None,
@@ -377,7 +378,7 @@ OPTIONS = {
     "explain": ["--file", "--inputs", "--json", "--model", "--part", "--row", "--trust"],
     "init": ["--checkpoint", "--inputs", "--json", "--name", "--suffix"],
     "profile": ["--inputs", "--json", "--match", "--output", "--preprocessor", "--sample", "--suffix", "--trust"],
-    "verify": ["--inputs", "--json", "--model", "--require", "--sample"],
+    "verify": ["--inputs", "--json", "--model", "--require", "--sample", "--source-sample"],
 }
 
 

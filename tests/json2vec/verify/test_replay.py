@@ -28,7 +28,8 @@ def test_swapped_predictions_fail_replay_alone(write: Any, swap: Any) -> None:
     folder.edit("rank-0.parquet", swap)
     report = folder.verify(sample=None)
     assert {one.name: one.passed for one in report.findings} == {
-        "files": True, "coverage": True, "inputs": True, "schema": True, "values": True, "replay": False,
+        "files": True, "coverage": True, "inputs": True, "source": True, "schema": True, "values": True,
+        "replay": False,
     }  # fmt: skip
     finding = report.finding("replay")
     assert finding.counts["different"] == 2

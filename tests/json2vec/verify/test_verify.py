@@ -1,4 +1,4 @@
-"""Verification of a whole folder: all six findings."""
+"""Verification of a whole folder: all findings."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ import numpy as np
 import json2vec as j2v
 
 
-def test_an_intact_folder_passes_all_six_findings(write: Any) -> None:
+def test_an_intact_folder_passes_all_findings(write: Any) -> None:
     folder = write(ranks=3, segment_rows=20)
     report = folder.verify()
     assert [(one.name, one.passed) for one in report.findings] == [
-        (name, True) for name in ("files", "coverage", "inputs", "schema", "values", "replay")
+        (name, True) for name in ("files", "coverage", "inputs", "source", "schema", "values", "replay")
     ], report.summary()
     assert report.passed
     assert report.rows == 136
     assert report.finding("replay").counts == {"replayed": 64, "different": 0}
     assert report.finding("inputs").counts["compared"] == 136
+    assert report.finding("source").counts == {
+        "files": 4, "counted": 4, "wrong_counts": 0, "compared": 64, "different": 0, "undecided": 0
+    }  # fmt: skip
     assert json.loads(json.dumps(report.to_json()))["passed"] is True
     report.raise_if_failed()
 
