@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from j2v_dagster.attempts.folder import CURRENT, LAUNCHES, MANIFEST, VERIFIED, Attempt, PartitionOutput
+from j2v_dagster.attempts.folder import ATTEMPT_NAME, LAUNCHES, MANIFEST, VERIFIED, Attempt, PartitionOutput
 from j2v_dagster.attempts.locks import PartitionBusy, partition_lock
+from j2v_dagster.attempts.owner import partition_folders
 from json2vec.errors import StoreError
 from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
 
 PENDING_DAYS = 7.0
 _DAY_S = 86_400.0
-_ATTEMPT = re.compile(r"\d{8}T\d{6,12}Z-[^/]{1,8}-[0-9a-f]{4}")
 _REMOVED = ".removed-"
 
 
@@ -99,7 +98,7 @@ def clean(
         raise StoreError(f"{root} is no folder. Remedy: pass the pipeline's output folder")
     removed: list[Removal] = []
     skipped: list[str] = []
-    for folder in _partitions(store):
+    for folder in partition_folders(store):
         output = PartitionOutput(store.below(folder), folder)
         try:
             # A run that begins now waits for what is done below. Removing what was set aside needs no lock.
@@ -121,27 +120,15 @@ def clean(
     return CleanReport(tuple(removed), tuple(skipped), dry_run)
 
 
-def _partitions(store: Store, folder: str = "") -> Iterator[str]:
-    """Folders with attempts in them, at any depth; links are not followed."""
-    names = store.folders(folder, links=False)
-    if "attempts" in names:
-        yield folder
-        return
-    for name in names:
-        yield from _partitions(store, f"{folder}/{name}" if folder else name)
-
-
 def _removable(
     output: PartitionOutput, older_than_days: float, pending_days: float
 ) -> Iterator[tuple[Removal, Attempt]]:
     current = output.current()
-    if current is not None and not isinstance(current.get("attempt"), str):
-        raise ValueError(f"{output.store.uri(CURRENT)} names no attempt; nothing is removed beside a wrong pointer")
     kept = None if current is None else current["attempt"]
     waiting = _waiting(output, kept)
     now = time.time()
     for name in output.store.folders("attempts", links=False):
-        if name == kept or not _ATTEMPT.fullmatch(name):
+        if name == kept or not ATTEMPT_NAME.fullmatch(name):
             continue
         attempt = output.attempt(name)
         usage = attempt.store.usage()

@@ -31,7 +31,7 @@ def test_old_attempts_go_and_the_current_one_stays(folder: Folder, tmp_path: Pat
     assert {one.state for one in report.removed} == states
     assert folder.names() == [recent.name, current.name]
     assert sorted(path.name for path in folder.path.iterdir()) == [
-        "_current.json", "_load.lock", "_predict.lock", "attempts",
+        "_counter.json", "_current.json", "_load.lock", "_predict.lock", "attempts",
     ]  # fmt: skip
 
 
