@@ -1,8 +1,8 @@
 """`Lease`, the lock of an object store: an object that its holder writes again every `RENEW_S` seconds.
 
 Every renewal is written over the holder's own last version and no other. Whoever finds the object unchanged for
-`LEASE_S` seconds of its own clock takes it over; no two clocks are compared. A holder that lost its lease to a pause, or
-whose renewals hang, finds out with `Lease.check`, before it publishes anything. What it does after that look is fenced
+`LEASE_S` seconds of its own clock takes it over; no two clocks are compared. A holder that lost its lease to a pause,
+or whose renewals hang, finds out with `Lease.check`, before it publishes anything. What it does after that look is fenced
 where it takes effect, as the tables are (`j2v_dagster.warehouse.fence`): a lease alone cannot do that.
 """
 

@@ -97,7 +97,7 @@ def test_a_lock_is_not_opened_through_a_link(tmp_path: Path, kind: str) -> None:
     else:
         lock.symlink_to(treasure if kind == "link to a file" else tmp_path / "new")
     with (
-        pytest.raises(StoreError, match=r"root/lock is (a link|no plain file); expected .*Nothing was touched\. Remedy"),
+        pytest.raises(StoreError, match=r"root/lock is (a link|no plain file); .*Nothing was touched\. Remedy"),
         store.lock("lock", {"holder": "us"}, wait_s=0.0),
     ):
         pass
