@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from j2v_dagster.attempts.folder import ATTEMPT_NAME, LAUNCHES, MANIFEST, VERIFIED, Attempt, PartitionOutput
-from j2v_dagster.attempts.locks import PartitionBusy, partition_lock
+from j2v_dagster.attempts.locks import LeaseLost, PartitionBusy, partition_lock
 from j2v_dagster.attempts.owner import partition_folders
 from json2vec.errors import StoreError
 from json2vec.storage.opening import open_store
@@ -24,6 +24,8 @@ from json2vec.storage.store import Store
 
 PENDING_DAYS = 7.0
 _DAY_S = 86_400.0
+_WRITE_DAYS = 1 / 24  # no write of a small file takes an hour
+_TEMPORARY = re.compile(r"\.[^/]+\.[0-9a-f]{8}\.tmp")
 _REMOVED = ".removed-"
 
 
@@ -104,19 +106,27 @@ def clean(
             # A run that begins now waits for what is done below. Removing what was set aside needs no lock.
             us = f"clean (process {os.getpid()})"
             with (
-                partition_lock(output.store, us, wait_s=0.0),
-                partition_lock(output.store, us, "load", wait_s=0.0),
+                partition_lock(output.store, us, wait_s=0.0) as predicting,
+                partition_lock(output.store, us, "load", wait_s=0.0) as loading,
             ):
                 removals = list(_removable(output, older_than_days, pending_days))
-                doomed = [] if dry_run else [_set_aside(output, attempt) for _, attempt in removals]
+                doomed: list[str] = []
+                for _, attempt in [] if dry_run else removals:
+                    # This process may have stood still, and a run have begun, since it looked.
+                    predicting.check()
+                    loading.check()
+                    doomed.append(_set_aside(output, attempt))
                 doomed += [] if dry_run else _leftovers(output)
-        except (PartitionBusy, OSError, ValueError) as exc:
+            for name in dict.fromkeys(doomed):
+                output.store.remove_tree(name)
+            removed += [removal for removal, _ in removals]
+            removed += _killed_writes(output, older_than_days, dry_run=dry_run)
+        except (PartitionBusy, LeaseLost, OSError, ValueError) as exc:
             skipped.append(f"{output.root}: {exc}")
-            continue
-        for name in dict.fromkeys(doomed):
-            output.store.remove_tree(name)
-        removed += [removal for removal, _ in removals]
-    removed += _old_launches(store, older_than_days, dry_run=dry_run)
+    try:
+        removed += _old_launches(store, older_than_days, dry_run=dry_run)
+    except OSError as exc:
+        skipped.append(f"{store.uri(LAUNCHES)}: {exc}")
     return CleanReport(tuple(removed), tuple(skipped), dry_run)
 
 
@@ -126,7 +136,7 @@ def _removable(
     current = output.current()
     kept = None if current is None else current["attempt"]
     waiting = _waiting(output, kept)
-    now = time.time()
+    now = output.store.now()  # by the clock that set the times of what lies there
     for name in output.store.folders("attempts", links=False):
         if name == kept or not ATTEMPT_NAME.fullmatch(name):
             continue
@@ -174,13 +184,32 @@ def _leftovers(output: PartitionOutput) -> list[str]:
     return [name for name in output.store.folders(links=False) if name.startswith(_REMOVED)]
 
 
+def _killed_writes(output: PartitionOutput, older_than_days: float, *, dry_run: bool) -> list[Removal]:
+    """Remove the temporary files that writes left whose process was killed, in the partition and in its attempts."""
+    removed = []
+    now, least = output.store.now(), max(older_than_days, _WRITE_DAYS)
+    for folder in ("", *(f"attempts/{name}" for name in output.store.folders("attempts", links=False))):
+        above = f"{folder}/" if folder else ""
+        # Names are listed in order, and those with a dot in front come first: nothing else has to be looked at.
+        for entry in output.store.list(folder, after=f"{above}."):
+            name = entry.path.removeprefix(above)
+            if not name.startswith("."):
+                break
+            age = (now - entry.modified) / _DAY_S
+            if _TEMPORARY.fullmatch(name) and age >= least:
+                removed.append(Removal(output.store.uri(entry.path), age, entry.size, "left of a killed write"))
+    if not dry_run:
+        output.store.delete(*[removal.path.removeprefix(f"{output.root}/") for removal in removed])
+    return removed
+
+
 def _old_launches(store: Store, older_than_days: float, *, dry_run: bool) -> list[Removal]:
     """Remove the jobs and logs of old backfills in a single run."""
     removed = []
     for name in store.folders(LAUNCHES, links=False):
         folder = f"{LAUNCHES}/{name}"
         usage = store.usage(folder)
-        if (age := (time.time() - usage.modified) / _DAY_S) >= older_than_days:
+        if (age := (store.now() - usage.modified) / _DAY_S) >= older_than_days:
             removed.append(Removal(store.uri(folder), age, usage.bytes, "logs of a backfill"))
             if not dry_run:
                 store.remove_tree(folder)

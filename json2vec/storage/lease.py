@@ -2,7 +2,7 @@
 
 Every renewal is written over the holder's own last version and no other. Whoever finds the object unchanged for
 `LEASE_S` seconds of its own clock takes it over; no two clocks are compared. A holder that lost its lease to a pause,
-or whose renewals hang, finds out with `Lease.check`, before it publishes anything. What it does after that look is fenced
+or whose renewals hang, finds out with `Lease.check`, before it publishes anything. What it does after that is fenced
 where it takes effect, as the tables are (`j2v_dagster.warehouse.fence`): a lease alone cannot do that.
 """
 
