@@ -26,7 +26,7 @@ from j2v_dagster.options import options as known_options
 from j2v_dagster.pipeline import pipeline_definitions
 from j2v_dagster.shards.partitions import output_template
 from j2v_dagster.shards.source import ShardSource
-from json2vec.storage.opening import absolute, scheme
+from json2vec.storage.opening import absolute, canonical
 
 DEFS_VARIABLE = "J2V_DEFS"
 HOME_VARIABLE = "J2V_HOME"
@@ -95,7 +95,7 @@ def _output_of(options: Mapping[str, Any]) -> tuple[Any, Any]:
     whose it is (`j2v_dagster.attempts.owner`), so that the others are refused when they run."""
     output, folder = options.get("output"), options.get("folder", ShardSource.folder)
     if isinstance(output, str):
-        output = os.path.realpath(output.removeprefix("file://")) if scheme(output) == "file" else output.rstrip("/")
+        output = canonical(output)
     return output, output_template(folder) if isinstance(folder, str) else folder
 
 

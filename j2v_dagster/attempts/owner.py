@@ -24,7 +24,7 @@ from typing import Any
 from j2v_dagster.attempts.folder import Attempt, PartitionOutput
 from j2v_dagster.attempts.locks import PartitionBusy, partition_lock
 from json2vec.errors import Json2VecError, StoreError
-from json2vec.storage.opening import open_store, relative, scheme
+from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
 
 OWNERS, OWNER = "_owners.json", "_owner.json"
@@ -62,22 +62,6 @@ class Owner:
         known = {name: value for name, value in asdict(self).items() if name != "pipeline" and value is not None}
         more = ", ".join(f"{name} {value}" for name, value in known.items())
         return f"pipeline {self.pipeline!r}" + (f" ({more})" if more else "")
-
-
-def short_address(address: str, output: str) -> str:
-    """``address`` as an owner names it: links followed and relative to the output where both are on this disk.
-
-    Args:
-        address: a path, a URI, or ``kind:///path`` as warehouses name their tables.
-        output: the pipeline's output, absolute.
-    """
-    kind, mark, path = address.partition("://")
-    if mark and not (path.startswith("/") and kind != "file"):
-        return address.rstrip("/") if kind != "file" else short_address(path, output)
-    path = os.path.realpath(path if mark else address)
-    if scheme(output) == "file":
-        path = relative(path, os.path.realpath(open_store(output).root))
-    return f"{kind}{mark}{path}" if mark else path
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import dagster as dg
 
 from j2v_dagster.attempts.estimate import Conditions, estimate
 from j2v_dagster.attempts.folder import PartitionOutput, default_scratch
-from j2v_dagster.attempts.owner import Claims, Owner, short_address
+from j2v_dagster.attempts.owner import Claims, Owner
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.options import PipelineOptions
 from j2v_dagster.shards.partitions import output_template
@@ -25,7 +25,7 @@ from json2vec.errors import CheckpointError
 from json2vec.rank_files.settings import PredictSettings
 from json2vec.reading.snapshot import Snapshot
 from json2vec.storage.local import file_sha256
-from json2vec.storage.opening import fetch, open_store
+from json2vec.storage.opening import fetch, open_store, short_address
 from json2vec.storage.store import Store
 
 

@@ -48,7 +48,6 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "json2vec/storage/lock.py": "a protocol and plain errors",
     "json2vec/storage/s3.py": "needs a server; tests/s3/test_store.py",
     "json2vec/storage/store.py": "a protocol",
-    "j2v_dagster/attempts/folder.py": "tests/s3/test_partition_output.py and attempts/test_clean.py",
     "j2v_dagster/attempts/locks.py": "needs several processes; tests/faults/test_concurrency.py",
     "j2v_dagster/attempts/sealed.py": "needs a loaded partition; test_pipeline_incremental.py",
     "j2v_dagster/checks.py": "needs predicted partitions; test_pipeline.py meddles with one for every check",

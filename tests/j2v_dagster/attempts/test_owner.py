@@ -12,9 +12,10 @@ import pytest
 
 from j2v_dagster.attempts.folder import PartitionOutput
 from j2v_dagster.attempts.locks import partition_lock
-from j2v_dagster.attempts.owner import OWNER, OWNERS, Claims, NotTheOwner, Owner, adopt, short_address
+from j2v_dagster.attempts.owner import OWNER, OWNERS, Claims, NotTheOwner, Owner, adopt
 from json2vec.errors import StoreError
 from json2vec.storage.local import LocalStore
+from json2vec.storage.opening import short_address
 
 LOG = logging.getLogger(__name__)
 SHOP = Owner("shop", "shop/prediction_rank_files", "../shards", "duckdb://../w.duckdb/main/labels")
