@@ -23,6 +23,7 @@ from j2v_dagster.steps.result import Result
 from j2v_dagster.steps.verify import verify
 from j2v_dagster.translator import Role
 from j2v_dagster.warehouse.columns import ColumnPath
+from j2v_dagster.warehouse.fence import ATTEMPT_TAG
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,10 @@ def build_assets(pipeline: Pipeline, behaviour: Behaviour) -> list[Any]:
     @dg.asset(**options["predictions"], retry_policy=behaviour.retry_policy, pool=pipeline.warehouse.kind)
     def predictions(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with no_retry_of_permanent_errors(behaviour.retries):
-            return _materialize(load(pipeline, context.partition_key, context.run.run_id, context.log))
+            attempt = context.run.tags.get(ATTEMPT_TAG)
+            return _materialize(
+                load(pipeline, context.partition_key, context.run.run_id, context.log, attempt=attempt)
+            )
 
     return [input_shards, model_checkpoint, prediction_rank_files, predictions]
 

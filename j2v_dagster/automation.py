@@ -9,9 +9,10 @@ from typing import Literal
 
 import dagster as dg
 
+from j2v_dagster.attempts.owner import NotTheOwner
 from j2v_dagster.steps.watch import RanksFailed
 from j2v_dagster.translator import Role
-from j2v_dagster.warehouse.base import SchemaDrift
+from j2v_dagster.warehouse.base import SchemaDrift, StaleLoad
 from j2v_dagster.warehouse.columns import ColumnPathError
 from json2vec.errors import (
     CheckpointError,
@@ -28,7 +29,7 @@ Automation = Literal["off", "table", "all"]
 
 PERMANENT = (
     SchemaError, EncodeError, ProcessorError, CheckpointError, SnapshotChanged, IncompletePredictions,
-    VerificationFailed, SchemaDrift, ColumnPathError,
+    VerificationFailed, SchemaDrift, StaleLoad, NotTheOwner, ColumnPathError,
 )  # fmt: skip
 """Errors that trying again in the same run cannot mend: the input, the model or a contract is at fault."""
 

@@ -35,6 +35,7 @@ from j2v_dagster.steps.predict_many import predict_many
 from j2v_dagster.steps.result import Result
 from j2v_dagster.steps.verify import verify
 from j2v_dagster.translator import Role
+from j2v_dagster.warehouse.fence import ATTEMPT_TAG
 from json2vec.errors import Json2VecError
 
 MAX_NAMED = 20
@@ -116,8 +117,9 @@ class _Run:
             for partition in list(self.remaining):
                 self._verify(partition)
         if pipeline.key("predictions") in selected:
+            told = self.context.run.tags.get(ATTEMPT_TAG)
             for partition in list(self.remaining):
-                self._try("predictions", partition, lambda key: load(pipeline, key, run_id, self.log))
+                self._try("predictions", partition, lambda key: load(pipeline, key, run_id, self.log, attempt=told))
 
     def _try(self, role: Role, partition: str, work: Any) -> None:
         try:

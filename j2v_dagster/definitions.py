@@ -24,7 +24,9 @@ import yaml
 from j2v_dagster.options import PipelineOptions, unknown_options
 from j2v_dagster.options import options as known_options
 from j2v_dagster.pipeline import pipeline_definitions
-from json2vec.storage.opening import absolute
+from j2v_dagster.shards.partitions import output_template
+from j2v_dagster.shards.source import ShardSource
+from json2vec.storage.opening import absolute, canonical
 
 DEFS_VARIABLE = "J2V_DEFS"
 HOME_VARIABLE = "J2V_HOME"
@@ -80,12 +82,21 @@ def pipeline_options(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
         if options["name"] in options_by_name:
             raise DefinitionsFileError(f"{place}: the name {options['name']!r} is taken already")
         resolved = resolve_options(options, home=home, where=place)
-        taken = outputs.setdefault((resolved.get("output"), resolved.get("folder")), options["name"])
+        taken = outputs.setdefault(_output_of(resolved), options["name"])
         if taken != options["name"]:
             # Each would take the other's attempts for its own.
             raise DefinitionsFileError(f"{place}: {taken!r} has the same output and folder. Remedy: give each its own")
         options_by_name[options["name"]] = resolved
     return options_by_name
+
+
+def _output_of(options: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Where a pipeline writes: equal for every spelling of one place that a text can tell. The folder itself says
+    whose it is (`j2v_dagster.attempts.owner`), so that the others are refused when they run."""
+    output, folder = options.get("output"), options.get("folder", ShardSource.folder)
+    if isinstance(output, str):
+        output = canonical(output)
+    return output, output_template(folder) if isinstance(folder, str) else folder
 
 
 def resolve_options(options: Mapping[str, Any], *, home: Path, where: str) -> dict[str, Any]:

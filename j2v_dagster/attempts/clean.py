@@ -11,20 +11,21 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from j2v_dagster.attempts.folder import CURRENT, LAUNCHES, MANIFEST, VERIFIED, Attempt, PartitionOutput
-from j2v_dagster.attempts.locks import PartitionBusy, partition_lock
+from j2v_dagster.attempts.folder import ATTEMPT_NAME, LAUNCHES, MANIFEST, VERIFIED, Attempt, PartitionOutput
+from j2v_dagster.attempts.locks import LeaseLost, PartitionBusy, partition_lock
+from j2v_dagster.attempts.owner import partition_folders
 from json2vec.errors import Json2VecError, StoreError
 from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store
 
 PENDING_DAYS = 7.0
 _DAY_S = 86_400.0
-_ATTEMPT = re.compile(r"\d{8}T\d{6,12}Z-[^/]{1,8}-[0-9a-f]{4}")
+_WRITE_DAYS = 1 / 24  # no write of a small file takes an hour
+_TEMPORARY = re.compile(r"\.[^/]+\.[0-9a-f]{8}\.tmp")
 _REMOVED = ".removed-"
 
 
@@ -99,49 +100,45 @@ def clean(
         raise StoreError(f"{root} is no folder. Remedy: pass the pipeline's output folder")
     removed: list[Removal] = []
     skipped: list[str] = []
-    for folder in _partitions(store):
+    for folder in partition_folders(store):
         output = PartitionOutput(store.below(folder), folder)
         try:
             # A run that begins now waits for what is done below. Removing what was set aside needs no lock.
             us = f"clean (process {os.getpid()})"
             with (
-                partition_lock(output.store, us, wait_s=0.0),
-                partition_lock(output.store, us, "load", wait_s=0.0),
+                partition_lock(output.store, us, wait_s=0.0) as predicting,
+                partition_lock(output.store, us, "load", wait_s=0.0) as loading,
             ):
                 removals = list(_removable(output, older_than_days, pending_days))
-                doomed = [] if dry_run else [_set_aside(output, attempt) for _, attempt in removals]
+                doomed: list[str] = []
+                for _, attempt in [] if dry_run else removals:
+                    # This process may have stood still, and a run have begun, since it looked.
+                    predicting.check()
+                    loading.check()
+                    doomed.append(_set_aside(output, attempt))
                 doomed += [] if dry_run else _leftovers(output)
-        except (PartitionBusy, Json2VecError, OSError, ValueError, RecursionError) as exc:
+            for name in dict.fromkeys(doomed):
+                output.store.remove_tree(name)
+            removed += [removal for removal, _ in removals]
+            removed += _killed_writes(output, older_than_days, dry_run=dry_run)
+        except (PartitionBusy, LeaseLost, Json2VecError, OSError, ValueError, RecursionError) as exc:
             skipped.append(f"{output.root}: {exc}")
-            continue
-        for name in dict.fromkeys(doomed):
-            output.store.remove_tree(name)
-        removed += [removal for removal, _ in removals]
-    removed += _old_launches(store, older_than_days, dry_run=dry_run)
+    try:
+        removed += _old_launches(store, older_than_days, dry_run=dry_run)
+    except OSError as exc:
+        skipped.append(f"{store.uri(LAUNCHES)}: {exc}")
     return CleanReport(tuple(removed), tuple(skipped), dry_run)
-
-
-def _partitions(store: Store, folder: str = "") -> Iterator[str]:
-    """Folders with attempts in them, at any depth; links are not followed."""
-    names = store.folders(folder, links=False)
-    if "attempts" in names:
-        yield folder
-        return
-    for name in names:
-        yield from _partitions(store, f"{folder}/{name}" if folder else name)
 
 
 def _removable(
     output: PartitionOutput, older_than_days: float, pending_days: float
 ) -> Iterator[tuple[Removal, Attempt]]:
     current = output.current()
-    if current is not None and not (isinstance(current, dict) and isinstance(current.get("attempt"), str)):
-        raise ValueError(f"{output.store.uri(CURRENT)} names no attempt; nothing is removed beside a wrong pointer")
     kept = None if current is None else current["attempt"]
     waiting = _waiting(output, kept)
-    now = time.time()
+    now = output.store.now()  # by the clock that set the times of what lies there
     for name in output.store.folders("attempts", links=False):
-        if name == kept or not _ATTEMPT.fullmatch(name):
+        if name == kept or not ATTEMPT_NAME.fullmatch(name):
             continue
         attempt = output.attempt(name)
         usage = attempt.store.usage()
@@ -187,13 +184,32 @@ def _leftovers(output: PartitionOutput) -> list[str]:
     return [name for name in output.store.folders(links=False) if name.startswith(_REMOVED)]
 
 
+def _killed_writes(output: PartitionOutput, older_than_days: float, *, dry_run: bool) -> list[Removal]:
+    """Remove the temporary files that writes left whose process was killed, in the partition and in its attempts."""
+    removed = []
+    now, least = output.store.now(), max(older_than_days, _WRITE_DAYS)
+    for folder in ("", *(f"attempts/{name}" for name in output.store.folders("attempts", links=False))):
+        above = f"{folder}/" if folder else ""
+        # Names are listed in order, and those with a dot in front come first: nothing else has to be looked at.
+        for entry in output.store.list(folder, after=f"{above}."):
+            name = entry.path.removeprefix(above)
+            if not name.startswith("."):
+                break
+            age = (now - entry.modified) / _DAY_S
+            if _TEMPORARY.fullmatch(name) and age >= least:
+                removed.append(Removal(output.store.uri(entry.path), age, entry.size, "left of a killed write"))
+    if not dry_run:
+        output.store.delete(*[removal.path.removeprefix(f"{output.root}/") for removal in removed])
+    return removed
+
+
 def _old_launches(store: Store, older_than_days: float, *, dry_run: bool) -> list[Removal]:
     """Remove the jobs and logs of old backfills in a single run."""
     removed = []
     for name in store.folders(LAUNCHES, links=False):
         folder = f"{LAUNCHES}/{name}"
         usage = store.usage(folder)
-        if (age := (time.time() - usage.modified) / _DAY_S) >= older_than_days:
+        if (age := (store.now() - usage.modified) / _DAY_S) >= older_than_days:
             removed.append(Removal(store.uri(folder), age, usage.bytes, "logs of a backfill"))
             if not dry_run:
                 store.remove_tree(folder)

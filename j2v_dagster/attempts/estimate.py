@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from j2v_dagster.attempts.folder import attempt_order
 from j2v_dagster.shards.partitions import partition_folder
 from j2v_dagster.shards.source import INPUTS_FILE, ShardSource
 from json2vec.errors import IncompletePredictions
@@ -214,7 +215,8 @@ def past_attempts(store: Store, folder: str = "dt={partition}") -> Iterator[Past
     names: list[tuple[str, str]] = []
     for partition in reversed(_folders(store, parent)):
         inside = f"{posixpath.join(parent, partition)}/attempts"
-        names += [(attempt, f"{inside}/{attempt}") for attempt in _folders(store, inside)[-_PER_PARTITION:]]
+        attempts = sorted(_folders(store, inside), key=attempt_order)
+        names += [(attempt, f"{inside}/{attempt}") for attempt in attempts[-_PER_PARTITION:]]
         if len(names) >= ATTEMPTS:
             break
     for name, path in sorted(names, reverse=True)[:ATTEMPTS]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from j2v_dagster.cli.adopt import adopt
 from j2v_dagster.cli.certificates import certify, check_certificate, explain
 from j2v_dagster.cli.clean import clean
 from j2v_dagster.cli.console import INTERRUPTED, WRONG_USE
@@ -51,7 +52,7 @@ def cli(context: click.Context) -> None:
         context.exit(WRONG_USE)
 
 
-for _command in (init, contract, profile, estimate, verify, explain, certify, check_certificate, clean, demo):
+for _command in (init, contract, profile, estimate, verify, explain, certify, check_certificate, clean, adopt, demo):
     cli.add_command(_command)
 
 

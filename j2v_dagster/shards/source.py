@@ -152,9 +152,31 @@ def _folder(source: ShardSource, name: str, entries: list[Entry], marker: str | 
     return Folder(name, len(entries), len(shards), digest, version, float(times.max()), max(marked, default=None))
 
 
-def write_inputs(store: Store, snapshot: Snapshot) -> None:
-    """Freeze ``snapshot`` beside the partition's attempts."""
-    store.write(INPUTS_FILE, json.dumps(snapshot.to_json()).encode())
+def inputs_version(store: Store) -> str | None:
+    """The version of the snapshot that was frozen last, for `write_inputs`; None where there is none."""
+    try:
+        return store.stat(INPUTS_FILE).version
+    except FileNotFoundError:
+        return None
+
+
+def write_inputs(store: Store, snapshot: Snapshot, *, over: str | None = "") -> bool:
+    """Freeze ``snapshot`` beside the partition's attempts.
+
+    Args:
+        store: the partition's output folder.
+        snapshot: the list of shards.
+        over: the version that it replaces, None where nothing was frozen before; the empty text replaces any.
+
+    Returns:
+        False, with nothing written, where another version is there.
+    """
+    data = json.dumps(snapshot.to_json()).encode()
+    try:
+        store.write(INPUTS_FILE, data, if_absent=over is None, if_version=over or None)
+    except FileExistsError:
+        return False
+    return True
 
 
 def read_inputs(store: Store, *, partition: str, asset: str) -> Snapshot:

@@ -12,6 +12,7 @@ import dagster as dg
 
 from j2v_dagster.attempts.estimate import Conditions, estimate
 from j2v_dagster.attempts.folder import PartitionOutput, default_scratch
+from j2v_dagster.attempts.owner import Claims, Owner
 from j2v_dagster.launchers.base import Launcher
 from j2v_dagster.options import PipelineOptions
 from j2v_dagster.shards.partitions import output_template
@@ -24,7 +25,7 @@ from json2vec.errors import CheckpointError
 from json2vec.rank_files.settings import PredictSettings
 from json2vec.reading.snapshot import Snapshot
 from json2vec.storage.local import file_sha256
-from json2vec.storage.opening import fetch, open_store
+from json2vec.storage.opening import fetch, open_store, short_address
 from json2vec.storage.store import Store
 
 
@@ -85,6 +86,17 @@ class Pipeline:
     def output_of(self, partition: str) -> PartitionOutput:
         """The output folder of one partition."""
         return PartitionOutput.of(self.store, partition, output_template(self.source.folder), scratch=self.scratch)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """What this pipeline may write to and load from: an output is one pipeline's."""
+        owner = Owner(
+            pipeline=self.name,
+            asset=self.key("prediction_rank_files").to_user_string(),
+            inputs=short_address(self.source.inputs, self.output),
+            table=short_address(self.warehouse.uri(self.options.table), self.output),
+        )
+        return Claims(self.store, output_template(self.source.folder), owner)
 
     def shows(self, partition: str) -> str | None:
         """The listing digest of the shards whose predictions the table shows of a partition; None where it shows none.

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -46,6 +47,7 @@ class Prepared:
         model: the plain values that the checkpoint's file holds.
         compared: the outcome of the contract; None where nothing was compared.
         lock: the partition's lock, which this run holds.
+        claim: makes sure, once more, that the partition's output is the pipeline's.
     """
 
     partition: str
@@ -56,6 +58,7 @@ class Prepared:
     model: Mapping[str, Any]
     compared: Outcome | None
     lock: PartitionLock
+    claim: Callable[[], None]
 
 
 def predict(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger) -> Result:
@@ -91,6 +94,7 @@ def _prepare(
     from json2vec.predict.job import PredictJob
 
     partition = output.partition
+    pipeline.claims.check(output)
     snapshot = read_inputs(output.store, partition=partition, asset=pipeline.key("input_shards").to_user_string())
     check_unchanged(snapshot, pipeline.source.store(partition))
     checkpoint = pipeline.local_checkpoint()
@@ -104,7 +108,9 @@ def _prepare(
     )  # fmt: skip
     earlier = output.resumable() if pipeline.options.resume else []
     stored = reusable(output, log=log) if pipeline.options.incremental else None
+    pipeline.claims.take_new(output, log)
     attempt = output.create(run_id)
+    pipeline.claims.stamp(attempt)
     share = 1.0
     if attempt.store.free_bytes() is None:  # only open segments lie on the disk, one a rank
         share = min(1.0, pipeline.options.ranks * pipeline.settings.segment_rows / max(snapshot.rows, 1))
@@ -128,7 +134,8 @@ def _prepare(
         f"attempt {attempt.name}: {snapshot.rows - resumed.adopted_rows:,} rows of partition {partition} on "
         f"{pipeline.options.ranks} ranks; logs: {attempt.log_folder}"
     )
-    return Prepared(partition, attempt, job, snapshot, resumed, model, compared, lock)
+    claim = partial(pipeline.claims.take, output, log)
+    return Prepared(partition, attempt, job, snapshot, resumed, model, compared, lock, claim)
 
 
 def launch_ranks(
@@ -147,6 +154,7 @@ def launch_ranks(
 
 def commit(prepared: Prepared) -> Manifest:
     """Write the manifest of an attempt whose ranks have ended, if it is complete."""
+    prepared.claim()
     prepared.lock.check()
     return commit_attempt(prepared.attempt, prepared.job)
 

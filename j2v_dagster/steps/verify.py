@@ -28,11 +28,17 @@ def verify(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger)
 
     Returns:
         One result for each blocking check, then those of the two checks that only warn.
+
+    Raises:
+        j2v_dagster.attempts.owner.NotTheOwner: the partition's output, or its attempt, belongs to another pipeline.
     """
     from json2vec.verify.verify import verify_predictions
 
     asset = pipeline.key("prediction_rank_files")
-    attempt = pipeline.output_of(partition).committed(run_id)
+    output = pipeline.output_of(partition)
+    pipeline.claims.check(output)
+    attempt = output.committed(run_id)
+    pipeline.claims.check_attempt(output, attempt)
     try:
         report = verify_predictions(
             attempt.store,

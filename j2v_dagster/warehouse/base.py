@@ -13,6 +13,10 @@ class WarehouseError(Exception):
     """A warehouse that refused a load; the table still shows what it showed before."""
 
 
+class StaleLoad(WarehouseError):
+    """A load of an attempt that is not newer than the one that the table shows; see `j2v_dagster.warehouse.fence`."""
+
+
 class SchemaDrift(WarehouseError, ValueError):
     """An existing table whose columns are not the ones to load."""
 
@@ -65,10 +69,14 @@ class Warehouse(Protocol):
             schema: the batches' schema: column names and types.
             batches: streamed, never held together in memory.
             rows: how many there must be; anything else rolls back.
-            note: what is loaded (``attempt``, ``manifest_sha256``, ``model``), for warehouses that keep notes of their
-                commits, as Iceberg does in a snapshot's summary.
+            note: what is loaded: ``attempt``, ``manifest_sha256``, ``model``, and by which the load is fenced,
+                ``sequence`` (a number as text) and ``counter``. It is kept with the partition, in the commit that
+                replaces the rows, and compared with the one before in that same commit
+                (`j2v_dagster.warehouse.fence.check_newer`): a load that was paused, and overtaken, is refused whenever
+                it wakes up. None: nothing is compared, and what was noted of the partition before is forgotten.
 
         Raises:
+            StaleLoad: the partition shows what is newer; the batches were not asked for where that was known before.
             SchemaDrift: the table exists with other columns or types.
             WarehouseError: anything else that kept the load from being committed.
         """

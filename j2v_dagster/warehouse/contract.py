@@ -14,6 +14,7 @@ tests imports it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -31,7 +32,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from j2v_dagster.warehouse.base import Loaded, SchemaDrift, Warehouse, WarehouseError
+from j2v_dagster.warehouse.base import Loaded, SchemaDrift, StaleLoad, Warehouse, WarehouseError
 from j2v_dagster.warehouse.build import build_warehouse
 from j2v_dagster.warehouse.contract_values import EDGES, TYPES, WHOLE, plain
 
@@ -77,6 +78,12 @@ def load(
     )
 
 
+def numbered(number: int) -> dict[str, str]:
+    """The note of a load of the attempt of that number."""
+    return {"attempt": f"attempt-{number}", "manifest_sha256": "ab" * 32, "model": "ef" * 32,
+            "sequence": str(number), "counter": "c0"}  # fmt: skip
+
+
 def never() -> Iterator[pa.RecordBatch]:
     """Batches that must not be asked for."""
     raise AssertionError("the batches were read before the columns were compared")
@@ -92,13 +99,8 @@ def broken(error: BaseException, *ids: str) -> Iterator[pa.RecordBatch]:
 class WarehouseContract:
     """The promises of `j2v_dagster.warehouse.base.Warehouse`, one test each.
 
-    A subclass gives `config` and `read`, and `note` where its warehouse keeps notes; the rest is there.
-
-    Attributes:
-        keeps_notes: whether the warehouse stores what ``note`` says; it may drop it, but must take it.
+    A subclass gives `config`, `read` and `note`; the rest is there.
     """
-
-    keeps_notes: bool = True
 
     @pytest.fixture
     def config(self, tmp_path: Path) -> dict[str, Any]:
@@ -371,9 +373,83 @@ class WarehouseContract:
         load(warehouse, rows("b"), 1, partition=P21, note=first)
         load(warehouse, rows("c"), 1, note=second)
         assert self.ids(warehouse) == [(P20, "c"), (P21, "b")]
-        if self.keeps_notes:
-            assert dict(self.note(warehouse, TABLE, P20)).items() >= second.items()
-            assert dict(self.note(warehouse, TABLE, P21)).items() >= first.items()
+        assert dict(self.note(warehouse, TABLE, P20)).items() >= second.items()
+        assert dict(self.note(warehouse, TABLE, P21)).items() >= first.items()
+
+    # -- fencing: a load that was paused and overtaken -----------------------------------------------------------------
+
+    def test_an_older_attempt_never_replaces_a_newer_one(self, warehouse: Any) -> None:
+        load(warehouse, rows("seven"), 1, note=numbered(7))
+        load(warehouse, rows("eight", "8"), 2, note=numbered(8))
+        with pytest.raises(StaleLoad, match=rf"(?s){P20}.*attempt-8.*number 8.*attempt-7.*Nothing was changed.*Remedy"):
+            load(warehouse, never(), 1, note=numbered(7))
+        assert self.ids(warehouse) == [(P20, "8"), (P20, "eight")]
+        assert load(warehouse, rows("nine"), 1, note=numbered(9)) == Loaded(rows=1, replaced=2, created=False)
+        assert load(warehouse, rows("ten"), 1, note=numbered(10)).replaced == 1, "numbers are no texts"
+        assert self.ids(warehouse) == [(P20, "ten")]
+        self.check_nothing_is_left(warehouse, TABLE)
+
+    def test_the_same_attempt_loads_again_and_another_of_its_number_does_not(self, warehouse: Any) -> None:
+        load(warehouse, rows("a"), 1, note=numbered(7))
+        assert load(warehouse, rows("a"), 1, note=numbered(7)) == Loaded(rows=1, replaced=1, created=False)
+        for other in ({"attempt": "another"}, {"manifest_sha256": "cd" * 32}):
+            with pytest.raises(StaleLoad):
+                load(warehouse, never(), 1, note={**numbered(7), **other})
+        assert self.ids(warehouse) == [(P20, "a")]
+
+    def test_partitions_and_tables_are_fenced_apart(self, warehouse: Any) -> None:
+        load(warehouse, rows("a"), 1, note=numbered(7))
+        load(warehouse, rows("b"), 1, partition=P21, note=numbered(3))
+        load(warehouse, rows("c"), 1, table="other", note=numbered(3))
+        assert self.ids(warehouse) == [(P20, "a"), (P21, "b")]
+        assert self.ids(warehouse, "other") == [(P20, "c")]
+
+    def test_what_was_loaded_without_a_number_is_replaced(self, warehouse: Any) -> None:
+        """As tables that an earlier version has loaded."""
+        for note in (None, {"attempt": "a", "manifest_sha256": "ab" * 32, "model": "cd" * 32}):
+            load(warehouse, rows("old"), 1, note=note)
+            assert load(warehouse, rows("new"), 1, note=numbered(1)).replaced == 1
+            with pytest.raises(StaleLoad):
+                load(warehouse, never(), 1, note=numbered(0))
+            assert self.ids(warehouse) == [(P20, "new")]
+
+    def test_numbers_of_two_counters_are_not_compared(self, warehouse: Any) -> None:
+        load(warehouse, rows("a"), 1, note=numbered(7))
+        assert load(warehouse, rows("b"), 1, note={**numbered(1), "counter": "begun anew"}).replaced == 1
+        assert self.ids(warehouse) == [(P20, "b")]
+
+    def test_a_load_that_fails_moves_no_number(self, warehouse: Any) -> None:
+        load(warehouse, rows("seven"), 1, note=numbered(7))
+        with pytest.raises(WarehouseError, match="page checksum"):
+            load(warehouse, broken(OSError("page checksum"), "nine"), 2, note=numbered(9))
+        assert load(warehouse, rows("eight"), 1, note=numbered(8)).replaced == 1
+        assert self.ids(warehouse) == [(P20, "eight")]
+
+    def test_a_load_that_stands_still_does_not_undo_a_newer_one(self, warehouse: Any, config: dict[str, Any]) -> None:
+        """The older load has begun and been admitted when the newer one comes; whoever commits first, the newer shows.
+        """
+        load(warehouse, rows("six"), 1, note=numbered(6))
+        failures: list[BaseException] = []
+
+        def newer() -> None:
+            try:
+                load(build_warehouse(config), rows("eight"), 1, note=numbered(8))
+            except BaseException as exc:
+                failures.append(exc)
+
+        thread = threading.Thread(target=newer)
+
+        def paused() -> Iterator[pa.RecordBatch]:
+            yield from rows("seven")
+            thread.start()
+            thread.join(1.0)  # a warehouse with one writer at a time makes the newer load wait
+
+        with contextlib.suppress(WarehouseError):
+            load(warehouse, paused(), 1, note=numbered(7))
+        thread.join()
+        assert failures == []
+        assert self.ids(warehouse) == [(P20, "eight")]
+        self.check_nothing_is_left(warehouse, TABLE)
 
 
 def die_while_loading() -> None:

@@ -17,9 +17,12 @@ import duckdb
 import pyarrow as pa
 
 from j2v_dagster.warehouse.base import Loaded, SchemaDrift, WarehouseError
+from j2v_dagster.warehouse.fence import check_newer, dump_note, parse_note
 from j2v_dagster.warehouse.names import check_name
 from j2v_dagster.warehouse.refusals import check_rows, describe_drift
 
+NOTES = "_j2v_loads"
+"""Table beside the others, with one row for each partition of each: what it shows (`j2v_dagster.warehouse.fence`)."""
 _INCOMING = "j2v_incoming"
 _LOCKS: dict[str, threading.Lock] = {}
 _LOCKS_GUARD = threading.Lock()
@@ -64,7 +67,10 @@ class DuckDBWarehouse:
         rows: int,
         note: Mapping[str, str] | None = None,
     ) -> Loaded:
-        """See `j2v_dagster.warehouse.base.Warehouse.replace_partition`; DuckDB keeps no notes of its commits."""
+        """See `j2v_dagster.warehouse.base.Warehouse.replace_partition`; the note stands in the table `NOTES`."""
+        if table.casefold() == NOTES:
+            raise WarehouseError(f"table {self.uri(table)} is where this warehouse notes its loads. Remedy: choose "
+                                 "another name for the table")  # fmt: skip
         name = f"{quote(self.schema)}.{quote(table)}"
         column = quote(partition_column)
         with self._connect() as connection:
@@ -73,6 +79,7 @@ class DuckDBWarehouse:
                 expected = {**_types(connection, schema), partition_column: "VARCHAR"}
                 connection.execute("BEGIN")
                 created = self._prepare(connection, table, expected)
+                self._fence(connection, table, partition, note, created=created)
                 replaced = _count(connection, f"DELETE FROM {name} WHERE {column} = ?", partition)
                 stream = (batch if batch.schema == schema else batch.cast(schema) for batch in batches)
                 connection.register(_INCOMING, pa.RecordBatchReader.from_batches(schema, stream))
@@ -109,6 +116,40 @@ class DuckDBWarehouse:
         if existing != expected:
             raise SchemaDrift(self._drift(table, expected, existing))
         return False
+
+    def _fence(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        partition: str,
+        note: Mapping[str, str] | None,
+        *,
+        created: bool,
+    ) -> None:
+        """Compare ``note`` with what the partition shows and put it in its place, all in the transaction of the load.
+
+        Raises:
+            StaleLoad: the partition shows what is newer.
+        """
+        notes = f"{quote(self.schema)}.{quote(NOTES)}"
+        columns = "(table_name VARCHAR, partition_key VARCHAR, note VARCHAR)"
+        there = connection.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? "
+            "AND table_name = ?",
+            [self.schema, NOTES],
+        ).fetchall()
+        if not there and not note:
+            return
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {notes} {columns}")
+        # DuckDB takes names that differ in case for one table. A table made anew shows nothing yet.
+        ours = "lower(table_name) = lower(?)" + ("" if created else " AND partition_key = ?")
+        key = [table] if created else [table, partition]
+        found = connection.execute(f"SELECT note FROM {notes} WHERE {ours}", key).fetchall()
+        if found and not created:
+            check_newer(f"table {self.uri(table)}, partition {partition!r}", parse_note(found[0][0]), note)
+        connection.execute(f"DELETE FROM {notes} WHERE {ours}", key).fetchall()
+        if note:
+            connection.execute(f"INSERT INTO {notes} VALUES (?, ?, ?)", [table, partition, dump_note(note)]).fetchall()
 
     def _drift(self, table: str, expected: dict[str, str], existing: dict[str, str]) -> str:
         alter = f"ALTER TABLE {quote(self.schema)}.{quote(table)}"

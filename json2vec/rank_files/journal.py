@@ -22,7 +22,8 @@ class Journal:
 
     Args:
         store: the store whose root is the attempt's folder.
-        rank: the rank whose journal it is; no other process writes to it.
+        rank: the rank whose journal it is; whoever makes it holds the rank's lock, so that no other process writes to
+            it.
     """
 
     def __init__(self, store: Store, rank: int) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ from json2vec.rank_files.manifest import (
 )
 from json2vec.rank_files.rejected import check_rejected, is_quarantined
 from json2vec.reading.row_hash import ROW_HASH
+from json2vec.storage.lock import Lock, LockHeld
 from json2vec.storage.store import Store
 
 if TYPE_CHECKING:
@@ -172,12 +174,39 @@ class RankFiles:
         self._file: _OpenFile | None = None
         self._rejected: _OpenFile | None = None
         # Of this process alone: two that write for one rank (the first not quite dead yet) must not share open files.
+        self._stack = contextlib.ExitStack()
+        self._held: Lock | None = None
         self._scratch = Path(scratch or tempfile.gettempdir(), f"j2v-rank-{rank}-{secrets.token_hex(8)}")
         self.folder = store.workspace(self._scratch)
         with _disk(self.folder):
             store.prepare()
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if settings is not None:
+                self._held = self._hold()
             self._journal = Journal(self.store, rank) if settings is not None else None
+
+    def _hold(self) -> Lock:
+        """Keep every other process from being this rank of this attempt, before anything of it is touched.
+
+        Raises:
+            StoreError: one that lives is it already.
+        """
+        name = f"_rank-{self.rank}.lock"
+        us = {"attempt": self.attempt, "rank": self.rank, "pid": os.getpid(), "host": socket.gethostname()}
+        try:
+            return self._stack.enter_context(self.store.lock(name, us, wait_s=0.0))
+        except LockHeld as exc:
+            note = exc.note if isinstance(exc.note, dict) else {}
+            raise StoreError(
+                f"rank {self.rank} of attempt {self.attempt!r} in {self.store.uri()} is at work already: process "
+                f"{note.get('pid')} on {note.get('host')} ({exc.where}); expected one process a rank. This one changed "
+                "nothing. Remedy: have the launcher give each process a rank of its own, or end the other one first"
+            ) from exc
+
+    def _check_held(self) -> None:
+        """Raise `LockLost` where another process may be this rank by now, because this one stood still."""
+        if self._held is not None:
+            self._held.check()
 
     @property
     def rows(self) -> int:
@@ -239,6 +268,7 @@ class RankFiles:
         """Finish the open segment, if there is one: its rejected rows first, then its rows, then the journal."""
         if self._file is None:
             return
+        self._check_held()
         rejected = None
         if self._rejected is not None:
             rejected = self._rejected.seal(self._footer(REJECTED_SEGMENT, self._rejected.rows))
@@ -281,6 +311,7 @@ class RankFiles:
             rejected=tuple(self.sealed_rejected),
             started=self._started, finished=datetime.now(UTC), batches=self.batches,
         )  # fmt: skip
+        self._check_held()
         self.store.write(marker_name(self.rank), marker.dumps())
         self._clear_scratch()
         return marker
@@ -295,6 +326,7 @@ class RankFiles:
 
     def _clear_scratch(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)
+        self._stack.close()
 
     def _open(self) -> _OpenFile:
         name = rows_name(self.rank, self._segment, segmented=self.segmented)

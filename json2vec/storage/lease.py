@@ -1,8 +1,9 @@
 """`Lease`, the lock of an object store: an object that its holder writes again every `RENEW_S` seconds.
 
 Every renewal is written over the holder's own last version and no other. Whoever finds the object unchanged for
-`LEASE_S` seconds of its own clock takes it over; no two clocks are compared. A holder that lost its lease to a pause
-finds out with `Lease.check`, before it publishes anything.
+`LEASE_S` seconds of its own clock takes it over; no two clocks are compared. A holder that lost its lease to a pause,
+or whose renewals hang, finds out with `Lease.check`, before it publishes anything. What it does after that is fenced
+where it takes effect, as the tables are (`j2v_dagster.warehouse.fence`): a lease alone cannot do that.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Lease:
         self._us = {**note, "token": secrets.token_hex(8)}
         self._version = ""
         self._renewals = 0
+        self._renewed = _clock()
         self._lost = ""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -65,8 +67,8 @@ class Lease:
             LockHeld: the holder is alive and has renewed it.
         """
         deadline = time.monotonic() + wait_s
-        seen, since = "", time.monotonic()
-        while not self._try(seen if time.monotonic() - since >= LEASE_S else None):
+        seen, since = "", _clock()
+        while not self._try(seen if _clock() - since >= LEASE_S else None):
             try:
                 version, value = self._store.stat(self._name).version, json.loads(self._store.read(self._name))
             except (FileNotFoundError, ValueError):
@@ -78,17 +80,19 @@ class Lease:
                         break
                 elif seen and time.monotonic() >= deadline:
                     raise LockHeld(self._store.uri(self._name), value)
-                seen, since = version, time.monotonic()
+                seen, since = version, _clock()
             time.sleep(POLL_S)
         self._thread = threading.Thread(target=self._renew, name=f"j2v-lease-{self._name}", daemon=True)
         self._thread.start()
 
     def _try(self, expected_version: str | None) -> bool:
         """Write the lease where there is none (None), or in place of ``expected_version``; False where that fails."""
+        began = _clock()
         try:
             self._version = self._write(expected_version)
         except FileExistsError:
             return False
+        self._renewed = began
         return True
 
     def _write(self, expected_version: str | None) -> str:
@@ -97,28 +101,49 @@ class Lease:
         return self._store.write(self._name, data, if_absent=expected_version is None, if_version=expected_version)
 
     def _renew(self) -> None:
-        renewed = time.monotonic()
         while not self._stop.wait(RENEW_S):
             self._renewals += 1
+            began = _clock()  # before the write: others count from when it arrived, which is later
             try:
-                self._version = self._write(self._version)
-                renewed = time.monotonic()
+                self._version = self._rewrite()
+                self._renewed = began
             except FileExistsError:
                 self._lost = "another run took it over"
             except (StoreError, FileNotFoundError) as exc:  # the store may come back before the lease runs out
-                if time.monotonic() - renewed >= LEASE_S - RENEW_S:
+                if self._too_old():
                     self._lost = f"it could not be renewed: {exc}"
             if self._lost:
                 return
+
+    def _rewrite(self) -> str:
+        """Write the next renewal over our last one.
+
+        Raises:
+            FileExistsError: the object is another's.
+        """
+        try:
+            return self._write(self._version)
+        except FileExistsError:
+            # A renewal may have arrived though nobody told us so: then the object is at a later version of ours.
+            version, data = self._store.stat(self._name).version, self._store.read(self._name)
+            if f'"token": "{self._us["token"]}"'.encode() not in data:  # 64 random bits: nobody else's object has them
+                raise
+            return self._write(version)
+
+    def _too_old(self) -> bool:
+        return _clock() - self._renewed >= LEASE_S - RENEW_S
 
     def check(self) -> None:
         """Do nothing while the lease is certainly ours.
 
         Raises:
-            LockLost: somebody else may hold it by now.
+            LockLost: somebody else may hold it by now, or will soon: the last renewal is too long ago.
         """
-        if self._lost:
-            raise LockLost(f"{self._store.uri(self._name)}: {self._lost}")
+        lost = self._lost
+        if not lost and self._too_old():
+            lost = f"its last renewal was {_clock() - self._renewed:.0f} s ago, and it runs out after {LEASE_S:.0f} s"
+        if lost:
+            raise LockLost(f"{self._store.uri(self._name)}: {lost}")
 
     def release(self) -> None:
         """Let go, so that the next holder need not wait for the lease to run out."""
@@ -132,3 +157,9 @@ class Lease:
             self._store.write(self._name, data, if_version=self._version)
         except (StoreError, FileExistsError, FileNotFoundError):
             return  # it runs out by itself
+
+
+def _clock() -> float:
+    """Seconds that go on while the machine is suspended, where the system can tell."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boottime is None else time.clock_gettime(boottime)

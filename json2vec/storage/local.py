@@ -100,7 +100,7 @@ class LocalStore:
 
     def folders(self, prefix: str = "", *, links: bool = True) -> builtins.list[str]:
         base = self._local(prefix)
-        if not base.is_dir():
+        if not base.is_dir() or not (links or self._is_inside(prefix)):
             return []
         return sorted(entry.name for entry in os.scandir(base) if entry.is_dir(follow_symlinks=links))
 
@@ -153,12 +153,10 @@ class LocalStore:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            if if_version is not None and (not target.exists() or self.stat(path).version != if_version):
-                raise FileExistsError(f"{target} is not at version {if_version} any more; another writer replaced it")
             if if_absent:
                 try:
                     os.link(temporary, target)  # unlike rename, link fails where the target exists
@@ -166,7 +164,9 @@ class LocalStore:
                     if target.read_bytes() != data:
                         raise FileExistsError(f"{target} exists already with other content") from None
             else:
-                os.replace(temporary, target)
+                # From comparing versions to replacing, no other writer under a condition gets in, paused or not.
+                with _locked(target.parent) if if_version is not None else contextlib.nullcontext():
+                    _replace(temporary, target, if_version)
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(target.parent)
@@ -175,6 +175,8 @@ class LocalStore:
     def append(self, path: str, data: bytes) -> None:
         target = self._local(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_symlink():
+            raise StoreError(f"{target} is a link; expected a file of its own to add to. Remedy: remove the link")
         with open(target, "ab") as file:
             file.write(data)
             file.flush()
@@ -241,14 +243,24 @@ class LocalStore:
         folder = self._local(path)
         if folder == Path(self.root):
             raise StoreError(f"{self.root} is a store's root; expected a folder below it to remove")
+        if not self._is_inside(path):
+            raise StoreError(
+                f"{folder} is, or lies behind, a link; expected a folder that is itself below {self.root}. Nothing was "
+                "removed. Remedy: remove the link, or what it leads to, by hand"
+            )
         shutil.rmtree(folder, ignore_errors=not folder.exists())
+
+    def _is_inside(self, path: str) -> bool:
+        """Whether no part of ``path`` below the root is a link, which may lead anywhere."""
+        parts = PurePosixPath(path).parts
+        return not any(os.path.islink(Path(self.root, *parts[: end + 1])) for end in range(len(parts)))
 
     @contextlib.contextmanager
     def lock(self, name: str, note: Mapping[str, object], *, wait_s: float) -> Generator[Lock]:
         path = self._local(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Never removed: whoever locked a removed file and whoever made it anew would both hold "the" lock.
-        with open(path, "a+b") as file:
+        with _open_lock(path) as file:
             deadline = time.monotonic() + wait_s
             while True:
                 try:
@@ -264,11 +276,62 @@ class LocalStore:
             yield _Flock()
 
 
+@contextlib.contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(temporary: Path, target: Path, expected_version: str | None) -> None:
+    """Rename ``temporary`` to ``target``, as a version that ``target`` did not have.
+
+    Raises:
+        FileExistsError: ``target`` is not at the expected version; None expects nothing.
+    """
+    try:
+        before = os.stat(target).st_mtime_ns
+    except FileNotFoundError:
+        before = None
+    if expected_version is not None and str(before) != expected_version:
+        raise FileExistsError(f"{target} is not at version {expected_version} any more; another writer replaced it")
+    # The kernel's clock ticks every few milliseconds: two writes within a tick would have one version.
+    now = os.stat(temporary)
+    if before is not None and now.st_mtime_ns <= before:
+        os.utime(temporary, ns=(now.st_atime_ns, before + 1))
+    os.replace(temporary, target)
+
+
 class _Flock:
     """A lock that the kernel keeps for us for as long as its file is open."""
 
     def check(self) -> None:
         pass
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    """The lock's own file, which is made where it is missing; what is in it may be replaced.
+
+    Raises:
+        StoreError: a link, or anything else that is no plain file. What it leads to is not touched.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as exc:
+        if exc.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+        found = "a link" if path.is_symlink() else "no plain file"
+        raise StoreError(
+            f"lock {path} is {found}; expected a plain file, which a lock writes into. Nothing was touched. Remedy: "
+            "remove it once no run is at work"
+        ) from exc
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StoreError(f"lock {path} is no plain file; expected one. Nothing was touched. Remedy: remove it")
+    return os.fdopen(descriptor, "a+b")
 
 
 def _read_note(path: Path) -> object:
@@ -279,12 +342,15 @@ def _read_note(path: Path) -> object:
 
 
 def _copy_durably(source: IO[bytes], target: Path) -> None:
-    temporary = target.with_name(f"{target.name}.tmp")
-    with open(temporary, "wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, target)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

@@ -98,6 +98,35 @@ def relative(
     return text if _is_uri(text) else os.path.relpath(text, os.path.abspath(to))
 
 
+def canonical(address: str | os.PathLike[str]) -> str:
+    """One spelling for all that a text alone shows to be one place: links, ``..``, ``file://`` and trailing slashes.
+
+    Args:
+        address: a local path or a URI.
+    """
+    text = os.fspath(address)
+    if scheme(text) != "file":
+        return text.rstrip("/")
+    return os.path.realpath(_open_local(text).root)
+
+
+def short_address(address: str, output: str) -> str:
+    """``address`` as an owner is named by it: one spelling, relative to the output where both are on this disk.
+
+    Args:
+        address: a path, a URI, or ``kind:///path`` as warehouses name their tables.
+        output: a pipeline's output, absolute.
+    """
+    kind, mark, path = address.partition("://")
+    named = mark and kind != "file"  # of no store: a table's address
+    if named and not path.startswith("/"):
+        return canonical(address)
+    place = canonical(path if named else address)
+    if scheme(output) == "file":
+        place = os.path.relpath(place, canonical(output))
+    return f"{kind}://{place}" if named else place
+
+
 def scheme(address: str | os.PathLike[str]) -> str:
     """What sort of storage an address is of, for people to see: ``s3`` of ``s3://bucket``, ``file`` of a local path.
 

@@ -109,7 +109,7 @@ class Store(Protocol):
 
         Args:
             prefix: the folder to look into; the empty text is the root.
-            links: whether a link to a folder counts as one. Object stores have no links.
+            links: whether a link to a folder counts as one, ``prefix`` included. Object stores have no links.
         """
         ...
 
@@ -252,7 +252,11 @@ class Store(Protocol):
 
     def remove_tree(self, path: str) -> None:
         """Remove a folder below the root with all that is in it; one that is not there is no error. Whoever looks
-        meanwhile sees a part of it: see `set_aside`."""
+        meanwhile sees a part of it: see `set_aside`.
+
+        Raises:
+            StoreError: the path is a link or lies behind one, so that what would go is not below the root.
+        """
         ...
 
     # -- keeping others out --------------------------------------------------------------------------------------------

@@ -90,7 +90,8 @@ class SourceCheck:
         self._counts: dict[int, int] = {}  # of files whose rows were counted while they were compared
         self._why_not: dict[str, str] = {}  # what was not compared: why
         self._examples: list[str] = []
-        self._rows, self._left, self._options = rows, FETCH_BYTES, Options()
+        self._rows, self._left = rows, FETCH_BYTES
+        self._options = Options(**snapshot.options.csv.model_dump())
 
     def add(self, batch: pa.RecordBatch, plan_rows: np.ndarray, first: int, where: str) -> None:
         """Offer a batch of a rank file, of which the sampled rows are kept.
@@ -282,6 +283,8 @@ class SourceCheck:
         if now is not None and now[2] != batch.column("source").field("hash")[at].as_py():
             now = None  # another row than was predicted: the finding `inputs` fails
         for field in self._snapshot.schema:
+            if field.name in self._snapshot.options.folder_columns:
+                continue  # in the name of the folder, not in the file
             if field.name in kept:
                 values = has.field(kept[field.name])
                 yield field.name, values.type, plain_value(values[at]) if has[at].is_valid else None, where

@@ -57,7 +57,6 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "json2vec/verify/second_readers/lines.py": "verify/second_readers/test_csv.py and test_ndjson.py, block by block",
     "json2vec/verify/second_readers/orc.py": "verify/test_source_check_faults.py",
     "json2vec/verify/second_readers/reader.py": "plain classes",
-    "j2v_dagster/attempts/folder.py": "tests/s3/test_partition_output.py and attempts/test_clean.py",
     "j2v_dagster/attempts/locks.py": "needs several processes; tests/faults/test_concurrency.py",
     "j2v_dagster/attempts/sealed.py": "needs a loaded partition; test_pipeline_incremental.py",
     "j2v_dagster/checks.py": "needs predicted partitions; test_pipeline.py meddles with one for every check",

@@ -12,6 +12,7 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
+from j2v_dagster.attempts.owner import adopt
 from j2v_dagster.warehouse.iceberg.audit_branch import AuditBranch
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 @pytest.fixture
 def iceberg(station: Any) -> Any:
     station.options["warehouse"] = {"kind": "iceberg", "path": str(station.root / "iceberg"), "namespace": "ml"}
+    adopt(station.root / "output", "faults")  # with another table it is another pipeline
     return station
 
 

@@ -370,6 +370,7 @@ def test_the_component_has_the_options_of_a_pipeline() -> None:
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 OPTIONS = {
+    "adopt": ["--json", "--of"],
     "certify": ["--file", "--json", "--output", "--part", "--proof", "--row"],
     "check-certificate": ["--file", "--json", "--part", "--proof", "--row", "--row-json"],
     "clean": ["--dry-run", "--json", "--older-than", "--pending-older-than"],

@@ -93,5 +93,11 @@ def test_two_pipelines_of_one_file_may_not_share_an_output(tmp_path: Path) -> No
     path.write_text(yaml.safe_dump({"pipelines": [options, options | {"name": "b", "output": "./out"}]}))
     with pytest.raises(DefinitionsFileError, match="pipeline 2: 'a' has the same output and folder"):
         pipelines_from_yaml(path)
+    (tmp_path / "link").symlink_to("out")
+    for same in ("out/", "x/../out", "link", f"file://{tmp_path}/out", str(tmp_path / "out")):
+        other = options | {"name": "b", "output": same, "folder": "dt={partition}"}
+        path.write_text(yaml.safe_dump({"pipelines": [options, other]}))
+        with pytest.raises(DefinitionsFileError, match="pipeline 2: 'a' has the same output and folder"):
+            pipelines_from_yaml(path)
     path.write_text(yaml.safe_dump({"pipelines": [options, options | {"name": "b", "output": "other"}]}))
     assert len(list(pipelines_from_yaml(path).resolve_all_asset_specs())) == 8

@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from j2v_dagster.warehouse.base import WarehouseError
+from j2v_dagster.warehouse.fence import dump_note, parse_note
 from j2v_dagster.warehouse.iceberg.data_files import in_partition, partition_files, remove_abandoned
 
 if TYPE_CHECKING:
@@ -42,8 +43,11 @@ class AuditBranch:
 
     def __init__(self, table: Table, *, column: str, partition: str, load: str, where: str) -> None:
         self.table, self.column, self.partition, self.load, self.where = table, column, partition, load, where
-        self.name = f"j2v-audit-{sha256(partition.encode()).hexdigest()[:16]}"
+        key = sha256(partition.encode()).hexdigest()
+        self.name = f"j2v-audit-{key[:16]}"
+        self.noted = f"j2v.shows.{key[:32]}"
         self.staged: Snapshot | None = None
+        self.note: Mapping[str, str] = {}
 
     def main(self) -> Snapshot:
         """What readers see."""
@@ -51,6 +55,10 @@ class AuditBranch:
         if snapshot is None:
             raise WarehouseError(f"{self.where}: the table lost its main branch. Nothing was changed")
         return snapshot
+
+    def shown(self) -> dict[str, str] | None:
+        """The note of the load that readers see, by a property of the table: snapshots, and what they say, expire."""
+        return parse_note(self.table.properties.get(self.noted))
 
     def files(self, snapshot: Snapshot) -> list[DataFile]:
         """The partition's data files in ``snapshot``."""
@@ -70,6 +78,7 @@ class AuditBranch:
         from pyiceberg.exceptions import CommitFailedException
 
         self._reset(base)
+        self.note = note
         sequence = self.table.last_sequence_number
         properties = {f"j2v.{name}": value for name, value in note.items()}
         properties |= {"j2v.load": self.load, "j2v.partition": self.partition}
@@ -144,7 +153,8 @@ class AuditBranch:
             compare("rows of other partitions", int(after) - rows, kept)
 
     def fast_forward(self, base: Snapshot, staged: Snapshot) -> bool:
-        """Move ``main`` from ``base`` to ``staged`` and remove the branch, in one commit; False if ``main`` had moved.
+        """Move ``main`` from ``base`` to ``staged``, keep the load's note and remove the branch, in one commit; False
+        if ``main`` had moved.
 
         Raises:
             OutcomeUnknown: the catalog does not say whether the commit arrived.
@@ -152,7 +162,7 @@ class AuditBranch:
         """
         from pyiceberg.exceptions import CommitFailedException
 
-        updates = [_set_ref(MAIN, staged), _remove_ref(self.name)]
+        updates = [_set_ref(MAIN, staged), _remove_ref(self.name), *self._keep_note()]
         for _ in range(_COMMITS):
             try:
                 self._commit(updates, {MAIN: base.snapshot_id, self.name: staged.snapshot_id})
@@ -172,6 +182,13 @@ class AuditBranch:
                 return False
             _pause()  # only another branch of the table was committed to
         raise self._refused()
+
+    def _keep_note(self) -> list[Any]:
+        from pyiceberg.table.update import RemovePropertiesUpdate, SetPropertiesUpdate
+
+        if self.note:
+            return [SetPropertiesUpdate(updates={self.noted: dump_note(self.note)})]
+        return [RemovePropertiesUpdate(removals=[self.noted])] if self.noted in self.table.properties else []
 
     def abandon(self) -> None:
         """Remove what this load has on the branch."""

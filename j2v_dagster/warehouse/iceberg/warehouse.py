@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from j2v_dagster.warehouse.base import Loaded, SchemaDrift, WarehouseError
+from j2v_dagster.warehouse.fence import check_newer
 from j2v_dagster.warehouse.iceberg.audit_branch import AuditBranch, OutcomeUnknown
 from j2v_dagster.warehouse.iceberg.data_files import DataFiles
 from j2v_dagster.warehouse.iceberg.schema import spell_columns, storable, to_iceberg
@@ -114,6 +115,7 @@ class IcebergWarehouse:
                 opened, created = self._prepare(catalog, table, columns, partition_column)
                 load = uuid.uuid4().hex
                 branch = AuditBranch(opened, column=partition_column, partition=partition, load=load, where=where)
+                check_newer(where, branch.shown(), note)  # before a file is written; the commit compares again
                 new = DataFiles(
                     opened, column=partition_column, partition=partition, prefix=load, file_bytes=self.file_bytes
                 )
@@ -144,6 +146,8 @@ class IcebergWarehouse:
             if attempt:
                 time.sleep(random.uniform(0.02, 0.1) * min(attempt, 10))
             base = branch.main()
+            # The commit is refused unless main is still here, and what it shows changes with it alone.
+            check_newer(branch.where, branch.shown(), note)
             old = branch.files(base)
             paths = {data_file.file_path for data_file in old}
             if first is not None and paths != first:

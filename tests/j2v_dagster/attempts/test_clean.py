@@ -10,7 +10,7 @@ import pytest
 from aged_attempts import DAY_S, Folder
 
 from j2v_dagster.attempts.clean import clean
-from j2v_dagster.attempts.locks import partition_lock
+from j2v_dagster.attempts.locks import LeaseLost, PartitionLock, partition_lock
 
 
 def test_old_attempts_go_and_the_current_one_stays(folder: Folder, tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_old_attempts_go_and_the_current_one_stays(folder: Folder, tmp_path: Pat
     assert {one.state for one in report.removed} == states
     assert folder.names() == [recent.name, current.name]
     assert sorted(path.name for path in folder.path.iterdir()) == [
-        "_current.json", "_load.lock", "_predict.lock", "attempts",
+        "_counter.json", "_current.json", "_load.lock", "_predict.lock", "attempts",
     ]  # fmt: skip
 
 
@@ -121,3 +121,69 @@ def test_a_pointer_that_cannot_be_read_protects_everything(folder: Folder, tmp_p
     report = clean(tmp_path, older_than_days=0, pending_days=0)
     assert report.removed == ()
     assert "left alone" in report.summary()
+
+
+@pytest.mark.parametrize("name", ["_launches", "_launches/x", "dt=d1/.removed-x", "dt=d1/attempts/x"])
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "file"])
+def test_whatever_lies_where_a_folder_is_expected_nothing_outside_is_touched(
+    folder: Folder, tmp_path: Path, name: str, kind: str
+) -> None:
+    old = folder.attempt(50)
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    (outside / "reports").mkdir(parents=True)
+    (outside / "reports" / "precious.txt").write_text("dear")
+    odd = tmp_path / name
+    odd.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "file":
+        odd.write_text("")
+    else:
+        odd.symlink_to(outside if kind == "link" else tmp_path / "nothing")
+    for path in (outside, *outside.rglob("*"), odd):
+        os.utime(path, (time.time() - 100 * DAY_S,) * 2, follow_symlinks=False)
+    report = clean(tmp_path, older_than_days=30)
+    assert [one.path for one in report.removed] == [old.uri]
+    assert (outside / "reports" / "precious.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"attempt": 1}', ""])
+def test_a_pointer_that_is_none_costs_its_own_partition_only(folder: Folder, tmp_path: Path, content: str) -> None:
+    folder.attempt(50)
+    (folder.path / "_current.json").write_text(content)
+    other = Folder(tmp_path, "dt=d2").attempt(50)
+    report = clean(tmp_path, older_than_days=30)
+    assert [one.path for one in report.removed] == [other.uri]
+    assert len(report.skipped) == 1
+
+
+def test_what_killed_writes_left_goes_once_it_is_old(folder: Folder, tmp_path: Path) -> None:
+    attempt = folder.attempt(0)
+    names = ["._inputs.json.0123abcd.tmp", f"attempts/{attempt.name}/._verified.json.0123abcd.tmp"]
+    kept = ["notes.tmp", ".notes.tmp", ".hidden/._x.0123abcd.tmp", f"attempts/{attempt.name}/rank-0.parquet"]
+    for name in (*names, *kept, "._young.json.0123abcd.tmp"):
+        path = folder.path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(10))
+        days = 0 if "young" in name else 40
+        os.utime(path, (time.time() - days * DAY_S,) * 2)
+    for dry_run in (True, False):
+        report = clean(tmp_path, older_than_days=30, dry_run=dry_run)
+        assert {one.path for one in report.removed} == {str(folder.path / name) for name in names}
+        assert report.bytes == 20
+    assert not any((folder.path / name).exists() for name in names)
+    assert all((folder.path / name).exists() for name in (*kept, "._young.json.0123abcd.tmp"))
+
+
+def test_a_clean_that_stood_still_removes_nothing_more(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had looked; then its lock was lost, and a run may have made what it saw the current attempt."""
+    attempt = folder.attempt(50)
+
+    def lost(self: PartitionLock) -> None:
+        raise LeaseLost("lost its lease")
+
+    monkeypatch.setattr(PartitionLock, "check", lost)
+    report = clean(tmp_path, older_than_days=30)
+    assert report.removed == ()
+    assert "lost its lease" in report.summary()
+    assert attempt.path.exists()

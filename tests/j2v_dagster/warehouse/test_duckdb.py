@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -15,13 +16,11 @@ import pytest
 from duckdb_tables import read
 
 from j2v_dagster.warehouse.base import WarehouseError
-from j2v_dagster.warehouse.contract import WarehouseContract, load, rows
-from j2v_dagster.warehouse.duckdb import DuckDBWarehouse, quote
+from j2v_dagster.warehouse.contract import WarehouseContract, load, numbered, rows
+from j2v_dagster.warehouse.duckdb import NOTES, DuckDBWarehouse, quote
 
 
 class TestDuckDBWarehouse(WarehouseContract):
-    keeps_notes = False
-
     @pytest.fixture
     def config(self, tmp_path: Path) -> dict[str, Any]:
         path = tmp_path / "new folder" / "w.duckdb"
@@ -31,9 +30,16 @@ class TestDuckDBWarehouse(WarehouseContract):
         with duckdb.connect(warehouse.path, read_only=True) as connection:
             return connection.sql(f"FROM {quote(warehouse.schema)}.{quote(table)}").to_arrow_table().to_pylist()
 
+    def note(self, warehouse: DuckDBWarehouse, table: str, partition: str) -> dict[str, str]:
+        notes = f"{quote(warehouse.schema)}.{quote(NOTES)}"
+        ((text,),) = read(
+            warehouse.path, f"SELECT note FROM {notes} WHERE table_name = ? AND partition_key = ?", table, partition
+        )
+        return json.loads(str(text))
+
     def check_nothing_is_left(self, warehouse: DuckDBWarehouse, table: str) -> None:
         names = read(warehouse.path, "SELECT schema_name, table_name FROM duckdb_tables()")
-        assert names == [(warehouse.schema, table)]
+        assert {(warehouse.schema, table)} <= set(names) <= {(warehouse.schema, table), (warehouse.schema, NOTES)}
 
     @pytest.mark.faults
     def test_a_load_that_is_killed_changes_nothing(self, warehouse: Any, config: dict[str, Any]) -> None:
@@ -88,3 +94,18 @@ def test_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(b"not a database" * 1000)
     with pytest.raises(WarehouseError, match=r"cannot open .*w\.duckdb"):
         load(DuckDBWarehouse(path), rows("a"), 1)
+
+
+def test_a_table_that_was_dropped_and_made_anew_shows_nothing_newer(warehouse: DuckDBWarehouse) -> None:
+    load(warehouse, rows("a"), 1, note=numbered(7))
+    load(warehouse, rows("b"), 1, partition="another", note=numbered(7))
+    with duckdb.connect(warehouse.path) as connection:
+        connection.execute("DROP TABLE predictions")
+    assert load(warehouse, rows("c"), 1, note=numbered(3)).created
+    assert load(warehouse, rows("d"), 1, partition="another", note=numbered(3)).rows == 1
+
+
+@pytest.mark.parametrize("name", [NOTES, NOTES.upper()])
+def test_the_table_of_notes_is_no_table_for_predictions(warehouse: DuckDBWarehouse, name: str) -> None:
+    with pytest.raises(WarehouseError, match=r"notes its loads\. Remedy"):
+        load(warehouse, rows("a"), 1, table=name)

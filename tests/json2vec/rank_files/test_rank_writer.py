@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from written_ranks import batch_of, files_of, run
 
-from json2vec.errors import AlignmentError, IncompletePredictions, ProcessorError
+from json2vec.errors import AlignmentError, IncompletePredictions, ProcessorError, StoreError
 from json2vec.rank_files import rank_writer
 from json2vec.rank_files.reader import row_batches
 from json2vec.reading.plan import Plan
+from json2vec.storage.lock import LockLost
 
 
 def test_a_rank_seals_segments_at_batch_borders(tmp_path: Path, plan: Plan) -> None:
@@ -93,3 +96,47 @@ def test_row_groups_are_bounded_in_bytes(
         batches = list(row_batches(pq.ParquetFile(file)))
     assert [batch.num_rows for batch in batches] == groups
     assert pa.Table.from_batches(batches)["source"].combine_chunks().field("row").to_pylist() == list(range(12))
+def test_a_second_process_of_the_same_rank_is_refused_and_the_first_goes_on(tmp_path: Path, plan: Plan) -> None:
+    first = files_of(tmp_path, plan, segment_rows=6, settings="s")
+    first.write(*batch_of(plan, 0, 6), (0, 6))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert "rank-0.segments.jsonl" in before, "a segment is sealed and noted"
+    with pytest.raises(StoreError, match=rf"rank 0 of attempt 'a1' .*at work already: process {os.getpid()} .*"
+                                         r"expected one process a rank\. This one .* nothing\. Remedy"):  # fmt: skip
+        files_of(tmp_path, plan, segment_rows=6, settings="s")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    other = files_of(tmp_path, plan, 1, segment_rows=6, settings="s")
+    other.abort()
+    first.write(*batch_of(plan, 6, 12), (6, 12))
+    assert [file.rows for file in first.close().files] == [6, 6]
+
+
+@pytest.mark.parametrize("end", ["abort", "close", "killed"])
+def test_a_rank_whose_process_has_ended_can_begin_anew(tmp_path: Path, plan: Plan, end: str) -> None:
+    child = os.fork()
+    if child == 0:
+        files = files_of(tmp_path, plan, settings="s")
+        files.write(*batch_of(plan, 0, 12), (0, 12))
+        if end == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        getattr(files, end)()
+        files_of(tmp_path, plan, settings="s").abort()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (-signal.SIGKILL if end == "killed" else 0)
+    assert run(tmp_path, plan, settings="s").rows == 12
+
+
+def test_a_rank_that_stood_still_seals_and_marks_nothing(tmp_path: Path, plan: Plan) -> None:
+    """Its lease ran out meanwhile, and another process may be the rank."""
+    files = files_of(tmp_path, plan, settings="s")
+    files.write(*batch_of(plan, 0, 12), (0, 12))
+
+    class Lost:
+        def check(self) -> None:
+            raise LockLost("_rank-0.lock: another run took it over")
+
+    files._held = Lost()
+    with pytest.raises(LockLost):
+        files.close()
+    files.abort()
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith("rank-")]

@@ -118,7 +118,7 @@ def test_a_rank_that_is_told_to_end_finishes_the_segment_in_hand(
         signal.signal(signal.SIGTERM, before)
     journal = [one.file.path for one in read_segments(LocalStore(tmp_path / "out"))]
     assert f"rank-0.{segment}.parquet" in journal
-    assert sorted(journal) == [name for name in names(tmp_path / "out") if not name.endswith((".json", ".jsonl"))]
+    assert sorted(journal) == [name for name in names(tmp_path / "out") if name.endswith(".parquet")]
 
 
 def test_a_part_of_the_batches_is_not_a_result(model: Any, tmp_path: Path) -> None:
