@@ -73,7 +73,7 @@ def check_whole(trainer: Trainer, plan: Plan, rank: int) -> None:
         return
     if isinstance(limit, int) and limit >= rows:
         return
-    cause = "fast_dev_run" if trainer.fast_dev_run else f"limit_predict_batches={limit}"
+    cause = "fast_dev_run" if getattr(trainer, "fast_dev_run", False) else f"limit_predict_batches={limit}"
     raise IncompletePredictions(
         f"rank {rank} would predict a part of its {rows} rows, because of {cause}; expected all of them. Nothing was "
         f"changed in the folder. Remedy: predict without {cause.partition('=')[0]}; to try a model, predict a small "

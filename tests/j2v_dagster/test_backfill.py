@@ -62,7 +62,8 @@ def test_the_command_line_materializes_a_range_of_everything(case: Case, monkeyp
     options = {
         "name": "shop", "inputs": str(case.root / "shards"), "partitions": {"kind": "static", "keys": DAYS},
         "checkpoint": str(case.checkpoint), "output": str(case.root / "out"), "backfill": "single_run", "ranks": 1,
-        "warehouse": str(case.root / "w.duckdb"), "table": "labels", "min_free_bytes": 0, "columns": {"id": "inputs.id"},
+        "warehouse": str(case.root / "w.duckdb"), "table": "labels", "min_free_bytes": 0,
+        "columns": {"id": "inputs.id"},
     }  # fmt: skip
     code = case.root / "code.py"
     lines = ["from j2v_dagster import build_prediction_pipeline", f"defs = build_prediction_pipeline(**{options!r})"]
