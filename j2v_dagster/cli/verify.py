@@ -30,6 +30,11 @@ WITHOUT_MODEL = ("files", "coverage", "inputs")
     "--sample", type=click.IntRange(min=0), default=64, show_default=True, metavar="ROWS",
     help="How many rows are predicted again.",
 )  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(["32-true", "bf16-mixed", "16-mixed"]), metavar="NAME",
+    help="How it ought to have been predicted: 32-true, bf16-mixed or 16-mixed. Without it, replay is proven in "
+    "float32 only.",
+)  # fmt: skip
 @reporting(
     {
         "path": "The attempt folder.",
@@ -42,7 +47,14 @@ WITHOUT_MODEL = ("files", "coverage", "inputs")
     },
     failed={"path": "", "passed": False},
 )
-def verify(path: str, inputs: str | None, model: str | None, require: tuple[str, ...], sample: int) -> Answer:
+def verify(
+    path: str,
+    inputs: str | None,
+    model: str | None,
+    require: tuple[str, ...],
+    sample: int,
+    precision: str | None,
+) -> Answer:
     """Prove a prediction folder complete and right.
 
     PATH is an attempt folder, or a partition folder with _current.json; a local path or s3://.
@@ -61,6 +73,7 @@ def verify(path: str, inputs: str | None, model: str | None, require: tuple[str,
         model=model,
         require=require or (FINDINGS if model else WITHOUT_MODEL),
         sample=sample,
+        settings=None if precision is None else {"precision": precision},
     )
     return Answer(report.summary(), report.to_json(), report.passed)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from json2vec.errors import IncompletePredictions, Json2VecError
+from json2vec.rank_files.settings import check_precision
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -49,7 +50,7 @@ def plan_of(trainer: Trainer, world_size: int) -> Plan:
 
 
 def check_whole(trainer: Trainer, plan: Plan, rank: int) -> None:
-    """Refuse what Lightning would predict in part, or from several loaders.
+    """Refuse what Lightning would predict in part, from several loaders, or in an arithmetic that does not work.
 
     Args:
         trainer: about to predict.
@@ -59,7 +60,9 @@ def check_whole(trainer: Trainer, plan: Plan, rank: int) -> None:
     Raises:
         IncompletePredictions: the trainer stops before this rank's last batch.
         Json2VecError: there are several predict loaders.
+        ValueError: the trainer's precision is none of `json2vec.rank_files.settings.PRECISIONS`.
     """
+    check_precision(str(trainer.precision))
     loaders = _loaders(trainer)
     if len(loaders) > 1:
         raise Json2VecError(

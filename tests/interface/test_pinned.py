@@ -356,7 +356,7 @@ OPTIONS = {
     "explain": ["--file", "--inputs", "--json", "--model", "--part", "--row", "--trust"],
     "init": ["--checkpoint", "--inputs", "--json", "--name", "--suffix"],
     "profile": ["--inputs", "--json", "--match", "--output", "--preprocessor", "--sample", "--suffix", "--trust"],
-    "verify": ["--inputs", "--json", "--model", "--require", "--sample"],
+    "verify": ["--inputs", "--json", "--model", "--precision", "--require", "--sample"],
 }
 
 

@@ -88,3 +88,18 @@ def test_options_that_do_not_fit_the_rows_are_refused(
     refused(good, Exception, error, lambda: predict(model, rows, j2v.Writer(good, **options)))
     predict(model, 16, j2v.Writer(good))
     assert "record/merchant" not in j2v.read_predictions(good).collect()["predictions"].struct.fields
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_a_precision_that_is_taken_gives_possible_values(model: Any, tmp_path: Path, precision: Any) -> None:
+    predict(model, 40, j2v.Writer(tmp_path / "out"), precision=precision)
+    settings = {"precision": precision if precision != "16-mixed" else "bf16-mixed"}  # of which a CPU has none
+    report = j2v.verify_predictions(tmp_path / "out", inputs=frame(40), model=model, sample=None, settings=settings)
+    assert report.passed, report.summary()
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_a_precision_that_does_not_work_is_refused(model: Any, good: Path, precision: Any) -> None:
+    copy = j2v.Model.load(model.save(good.parent / "copy.ckpt"))  # Lightning converts its weights for good
+    refused(good, ValueError, "expected one of 32-true",
+            lambda: predict(copy, 8, j2v.Writer(good), precision=precision))  # fmt: skip
