@@ -49,14 +49,19 @@ def build_assets(pipeline: Pipeline, behaviour: Behaviour) -> list[Any]:
     """The four assets; with ``single_run`` the partitioned ones are made by one step."""
     options = {role: _options(pipeline, behaviour, role) for role in (*STEPS, "model_checkpoint")}
 
-    @dg.asset(**options["model_checkpoint"])
     def model_checkpoint(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         return _materialize(fingerprint(pipeline))
 
     if behaviour.single_run:
+        # Dagster's command line takes a range of partitions only where every asset that it selects has the policy.
+        single: dict[str, Any] = {"backfill_policy": dg.BackfillPolicy.single_run()}
+        spec = dg.AssetSpec(**options["model_checkpoint"])
+        checkpoint = dg.multi_asset(name="__".join(spec.key.path), specs=[spec], **single)(model_checkpoint)
         specs = [dg.AssetSpec(**options[role]) for role in STEPS]
         step = {"retry_policy": behaviour.retry_policy, "pool": behaviour.pool or pipeline.warehouse.kind}
-        return [model_checkpoint, build_single_run(pipeline, specs, retries=behaviour.retries, **step)]
+        return [checkpoint, build_single_run(pipeline, specs, retries=behaviour.retries, **step)]
+
+    checkpoint = dg.asset(**options["model_checkpoint"])(model_checkpoint)
 
     @dg.asset(**options["input_shards"])
     def input_shards(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -75,7 +80,7 @@ def build_assets(pipeline: Pipeline, behaviour: Behaviour) -> list[Any]:
                 load(pipeline, context.partition_key, context.run.run_id, context.log, attempt=attempt)
             )
 
-    return [input_shards, model_checkpoint, prediction_rank_files, predictions]
+    return [input_shards, checkpoint, prediction_rank_files, predictions]
 
 
 def build_checks(pipeline: Pipeline) -> dg.AssetChecksDefinition:

@@ -18,6 +18,8 @@ from j2v_dagster.attempts.folder import is_of_run
 from j2v_dagster.automation import may_pass
 from j2v_dagster.checks import build_check_specs
 from j2v_dagster.compat import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
     CODE_VERSION_TAG,
     DATA_VERSION_IS_USER_PROVIDED_TAG,
     DATA_VERSION_TAG,
@@ -40,6 +42,10 @@ from json2vec.errors import Json2VecError
 
 MAX_NAMED = 20
 STEPS: tuple[Role, ...] = ("input_shards", "prediction_rank_files", "predictions")
+
+
+class NoPartitions(Json2VecError, ValueError):
+    """A run that is over no partition at all; the message names the range that it was started with."""
 
 
 class PartitionsFailed(Json2VecError):
@@ -71,12 +77,32 @@ def build_single_run(
         **options,
     )
     def partitions(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        run = _Run(pipeline, context, {spec.key: spec for spec in specs}, blocking)
+        try:
+            over = some_partitions(context)
+        except NoPartitions as exc:
+            raise dg.Failure(description=f"NoPartitions: {exc}", allow_retries=False) from exc
+        run = _Run(pipeline, context, over, {spec.key: spec for spec in specs}, blocking)
         run.all_steps()
         run.raise_if_failed(retries)
         yield from ()
 
     return partitions
+
+
+def some_partitions(context: dg.AssetExecutionContext) -> Sequence[str]:
+    """The partitions of the run.
+
+    Raises:
+        NoPartitions: there is none, as in a range with its ends exchanged. Dagster would call such a run a success.
+    """
+    if context.partition_keys:
+        return context.partition_keys
+    tags = context.run.tags
+    first, last = tags.get(ASSET_PARTITION_RANGE_START_TAG), tags.get(ASSET_PARTITION_RANGE_END_TAG)
+    raise NoPartitions(
+        f"this run is over no partition: its range is from {first!r} to {last!r}; expected one partition or more. "
+        "Nothing was done. Remedy: exchange the ends, or name partitions that there are"
+    )
 
 
 class _Run:
@@ -86,6 +112,7 @@ class _Run:
         self,
         pipeline: Pipeline,
         context: dg.AssetExecutionContext,
+        partitions: Sequence[str],
         specs: Mapping[dg.AssetKey, dg.AssetSpec],
         blocking: Mapping[str, bool],
     ) -> None:
@@ -93,7 +120,7 @@ class _Run:
         self.log: logging.Logger = context.log
         self.remaining = [
             partition
-            for partition in context.partition_keys
+            for partition in partitions
             if not (context.retry_number and self._loaded(partition))
         ]
         self.failed: dict[str, str] = {}

@@ -37,7 +37,15 @@ from dagster._core.definitions.data_version import extract_data_version_from_ent
 # Instead: fields of the public `RunsFilter` for the run key and the sensor.
 from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 
+# The tags that name the ends of a run's range of partitions.
+# Why: a range that holds no partition is refused with the two ends that somebody typed; the context only says that the
+# list of its keys is empty, or fails while it makes one.
+# Instead: `context.partition_key_range`, if it came without looking the keys up.
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
 __all__ = [
+    "ASSET_PARTITION_RANGE_END_TAG",
+    "ASSET_PARTITION_RANGE_START_TAG",
     "CODE_VERSION_TAG",
     "DATA_VERSION_IS_USER_PROVIDED_TAG",
     "DATA_VERSION_TAG",

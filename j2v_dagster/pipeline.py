@@ -16,7 +16,8 @@ from j2v_dagster.launchers.build import build_launcher
 from j2v_dagster.options import OptionError, PipelineOptions
 from j2v_dagster.options import options as known_options
 from j2v_dagster.sensors import SensorOptions, build_shard_sensor
-from j2v_dagster.shards.partitions import build_partitions, check_folder
+from j2v_dagster.shards.keys import check_folder
+from j2v_dagster.shards.partitions import build_partitions
 from j2v_dagster.shards.scanning import ScanOptions
 from j2v_dagster.shards.source import ShardSource
 from j2v_dagster.steps.contract import ContractOptions

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import dagster as dg
 
 from j2v_dagster.compat import RUN_KEY_TAG, SENSOR_NAME_TAG
-from j2v_dagster.shards.partitions import partition_folder, partition_of
+from j2v_dagster.shards.keys import key_of, new_keys, newest_folders
 from j2v_dagster.shards.scanning import Cursor, ScanOptions, TickOutcome, scan
 from j2v_dagster.shards.source import Folder, ShardSource
 from json2vec.errors import StoreError
@@ -51,7 +51,8 @@ def build_shard_sensor(
 ) -> dg.SensorDefinition:
     """A sensor that launches ``job`` for new and changed partitions.
 
-    Keys of a dynamic partitions definition are added; other definitions decide which folders count at all.
+    Keys of a dynamic partitions definition, and of a dynamic dimension, are added; other definitions decide which
+    folders count at all.
 
     Args:
         selection: assets of the job to materialize; default: all.
@@ -69,9 +70,6 @@ def build_shard_sensor(
     )
     def shards(context) -> dg.SensorResult:
         cursor = Cursor.parse(context.cursor)
-        existing: set[str] | None = None
-        if isinstance(partitions_def, dg.DynamicPartitionsDefinition):
-            existing = set(context.instance.get_dynamic_partitions(str(partitions_def.name)))
 
         def handled(key: str, folder: Folder) -> bool:
             return was_requested(context, run_key(key, folder)) or shows(key) == folder.digest
@@ -84,7 +82,7 @@ def build_shard_sensor(
                 key_of=lambda folder: key_of(folder, source.folder, partitions_def),
                 handled=handled,
                 options=options.scan,
-                first=[partition_folder(key, source.folder) for key in newest(partitions_def, options.recent)],
+                first=newest_folders(partitions_def, source.folder, options.recent),
             )
         except StoreError as exc:
             return dg.SensorResult(skip_reason=str(exc), cursor=context.cursor)
@@ -102,12 +100,13 @@ def build_shard_sensor(
             return dg.SensorResult(
                 cursor=cursor.dumps(), skip_reason=f"nothing new below {source.inputs}; {tick_summary(outcome, cursor)}"
             )
-        result: dict[str, Any] = {"cursor": cursor.dumps(), "run_requests": requests}
-        if existing is not None:
-            assert isinstance(partitions_def, dg.DynamicPartitionsDefinition)
-            added = [key for key, _ in outcome.requests if key not in existing]
-            result["dynamic_partitions_requests"] = [partitions_def.build_add_request(added)] if added else []
-        return dg.SensorResult(**result)
+        return dg.SensorResult(
+            cursor=cursor.dumps(),
+            run_requests=requests,
+            dynamic_partitions_requests=new_keys(
+                [key for key, _ in outcome.requests], partitions_def, context.instance
+            ),
+        )
 
     return shards
 
@@ -134,36 +133,6 @@ def was_requested(context: dg.SensorEvaluationContext, run_key: str) -> bool:
         ):
             return True
     return False
-
-
-def key_of(folder: str, template: str, partitions_def: dg.PartitionsDefinition) -> str | None:
-    """The partition key of a folder; None where it has none, or none that ``partitions_def`` has (yet)."""
-    key = partition_of(folder, template)
-    if key is None:
-        return None
-    if isinstance(partitions_def, dg.DynamicPartitionsDefinition):
-        # Dagster refuses some texts as keys, and with one of them every other request of the tick.
-        try:
-            dg.StaticPartitionsDefinition([key])
-        except dg.DagsterInvalidDefinitionError:
-            return None
-        return key
-    return key if partitions_def.has_partition_key(key) else None
-
-
-def newest(partitions_def: dg.PartitionsDefinition, count: int) -> list[str]:
-    """The newest ``count`` keys of a time window, the oldest first; of other definitions none, since nobody knows where
-    their next key appears."""
-    if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition) or not count:
-        return []
-    last = first = partitions_def.get_last_partition_window()
-    if last is None or first is None:
-        return []
-    for _ in range(count - 1):
-        if (before := partitions_def.get_prev_partition_window(first.start)) is None:
-            break
-        first = before
-    return list(partitions_def.get_partition_keys_in_time_window(dg.TimeWindow(first.start, last.end)))
 
 
 def tick_summary(outcome: TickOutcome, cursor: Cursor) -> str:

@@ -34,6 +34,11 @@ WITHOUT_MODEL = ("files", "coverage", "inputs")
     "--source-sample", type=click.IntRange(min=0), default=64, show_default=True, metavar="ROWS",
     help="How many rows are compared with what a second reader sees in the input files.",
 )  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(["32-true", "bf16-mixed", "16-mixed"]), metavar="NAME",
+    help="How it ought to have been predicted: 32-true, bf16-mixed or 16-mixed. Without it, replay is proven in "
+    "float32 only.",
+)  # fmt: skip
 @reporting(
     {
         "path": "The attempt folder.",
@@ -47,7 +52,13 @@ WITHOUT_MODEL = ("files", "coverage", "inputs")
     failed={"path": "", "passed": False},
 )
 def verify(
-    path: str, inputs: str | None, model: str | None, require: tuple[str, ...], sample: int, source_sample: int
+    path: str,
+    inputs: str | None,
+    model: str | None,
+    require: tuple[str, ...],
+    sample: int,
+    source_sample: int,
+    precision: str | None,
 ) -> Answer:
     """Prove a prediction folder complete and right.
 
@@ -68,6 +79,7 @@ def verify(
         require=require or (REQUIRED if model else WITHOUT_MODEL),
         sample=sample,
         source_sample=source_sample,
+        settings=None if precision is None else {"precision": precision},
     )
     return Answer(report.summary(), report.to_json(), report.passed)
 

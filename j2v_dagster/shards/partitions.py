@@ -21,9 +21,10 @@ MAX_FOLDER_BYTES = 200
 PLACEHOLDER = "{partition}"
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\%]")
 _DATE_PART = re.compile(r"\{partition:([^{}]*)\}")
-_DIRECTIVES = ("%Y", "%m", "%d", "%H")
+_DIRECTIVES = ("%Y", "%m", "%d", "%H", "%M")
 _DIRECTIVE = re.compile("|".join(_DIRECTIVES))
 _DAILY, _HOURLY = "%Y-%m-%d", "%Y-%m-%d-%H:%M"
+_OFFSET = re.compile(r"(?<=:[0-9]{2})[+-][0-9]{4}$")
 
 
 class PartitionKeyError(ValueError):
@@ -40,6 +41,8 @@ def partition_folder(key: str, template: str = "dt={partition}") -> str:
         key: the partition key.
         template: a relative folder with ``{partition}`` exactly once, in its last part; or with date parts, such as
             ``year={partition:%Y}/month={partition:%m}/day={partition:%d}``: of hourly keys with ``%H``, else of daily.
+            Where a clock is set back, Dagster's second ``2025-11-02-01:00`` is ``2025-11-02-01:00-0500``; its ``%H`` is
+            ``01-0500``.
 
     Raises:
         PartitionKeyError: an empty key, one with a NUL, one whose folder is longer than `MAX_FOLDER_BYTES` bytes, or
@@ -48,7 +51,8 @@ def partition_folder(key: str, template: str = "dt={partition}") -> str:
     """
     check_template(template)
     if has_date_parts(template):
-        return _parse(key, key_format(template)).strftime(_spelled(template))
+        moment, offset = _parse(key, template)
+        return moment.strftime(_spelled(template).replace("%H", f"%H{offset}"))
     if not key or "\0" in key:
         raise PartitionKeyError(
             f"partition key {key!r} is empty or holds a NUL character; expected text that can name a folder. "
@@ -99,18 +103,25 @@ def output_template(template: str) -> str:
     return "dt={partition}" if has_date_parts(template) else template
 
 
-def _parse(key: str, form: str) -> datetime:
+def _parse(key: str, template: str) -> tuple[datetime, str]:
+    """The moment of a key by the clock on the wall, and the offset from UTC that Dagster adds to the second of two."""
+    form = key_format(template)
+    found = _OFFSET.search(key) if form == _HOURLY else None
+    offset = found.group() if found else ""
     try:
-        moment = datetime.strptime(key, form)
+        moment = datetime.strptime(key.removesuffix(offset), form)
     except ValueError:
         moment = None
-    # Other digits than 0 to 9, years that strftime shortens, and hours that begin in between would share folders.
-    if moment is None or moment.strftime(form) != key or moment.year < 1000 or moment.minute:
+    # Other digits than 0 to 9, years that strftime shortens, and minutes that the folder does not say share folders.
+    same = moment is not None and moment.strftime(form) + offset == key and moment.year >= 1000
+    if moment is None or not same or (moment.minute and "%M" not in template):
         raise PartitionKeyError(
-            f"partition key {key[:40]!r} is no date of the form {form}, which the folder template's date parts need. "
-            "Remedy: take daily partitions, hourly ones with %H, or the template 'dt={partition}'"
+            f"partition key {key[:40]!r} is no date of the form {form}, which the folder template's date parts need"
+            f"{', on the hour' if '%H' in template and '%M' not in template else ''}. "
+            "Remedy: take daily partitions, hourly ones with %H, those within the hour with %M, or the template "
+            "'dt={partition}'"
         )
-    return moment
+    return moment, offset
 
 
 def _spelled(template: str) -> str:
@@ -121,13 +132,15 @@ def _spelled(template: str) -> str:
 def _date_key(folder: str, template: str) -> str | None:
     """The key that a folder of date parts spells. Where it spells two, the last of each part; the caller compares."""
     pieces = re.split(f"({_DIRECTIVE.pattern})", _spelled(template))
-    digits = {"%Y": "([0-9]{4})"}
+    digits = {"%Y": "([0-9]{4})", "%H": "([0-9]{2}(?:[+-][0-9]{4})?)"}
     pattern = "".join(digits.get(piece, "([0-9]{2})") if piece in _DIRECTIVES else re.escape(piece) for piece in pieces)
     matched = re.fullmatch(pattern, folder)
     if matched is None:
         return None
     part = dict(zip((piece for piece in pieces if piece in _DIRECTIVES), matched.groups(), strict=True))
-    return f"{part['%Y']}-{part['%m']}-{part['%d']}" + (f"-{part['%H']}:00" if "%H" in part else "")
+    hour = part.get("%H", "")
+    time = f"-{hour[:2]}:{part.get('%M', '00')}{hour[2:]}" if hour else ""
+    return f"{part['%Y']}-{part['%m']}-{part['%d']}{time}"
 
 
 def fixed_part(template: str) -> str:
@@ -145,28 +158,16 @@ def check_template(template: str) -> None:
     if has_date_parts(template):
         named, last = set(_DIRECTIVE.findall(_spelled(template))), _spelled(template).rpartition("/")[2]
         clean = not _UNSAFE.search(plain.replace("/", "")) and not set("{}") & set(plain)
-        if relative and clean and named >= {"%Y", "%m", "%d"} and _DIRECTIVE.search(last):
+        whole = named >= {"%Y", "%m", "%d"} and named != {"%Y", "%m", "%d", "%M"}
+        if relative and clean and whole and _DIRECTIVE.search(last):
             return
     elif relative and template.count(PLACEHOLDER) == 1 and PLACEHOLDER in parts[-1]:
         return
     raise ValueError(
         f"folder template {template!r}: expected a relative folder that holds {PLACEHOLDER} exactly once, in its "
-        "last part, such as 'dt={partition}', or date parts %Y, %m, %d and maybe %H, such as "
+        "last part, such as 'dt={partition}', or date parts %Y, %m, %d and maybe %H, or %H and %M, such as "
         "'year={partition:%Y}/month={partition:%m}/day={partition:%d}' or '{partition:%Y/%m/%d/%H}'"
     )
-
-
-def check_folder(template: str, partitions_def: dg.PartitionsDefinition, *, name: str) -> None:
-    """Raise ValueError unless the keys of ``partitions_def`` can be laid out as ``template`` says."""
-    check_template(template)
-    if not has_date_parts(template):
-        return
-    form = key_format(template)
-    if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition) or partitions_def.fmt != form:
-        raise ValueError(
-            f"pipeline {name!r}: folder {template!r} takes keys of the form {form}; expected "
-            f"{'hourly' if '%H' in template else 'daily'} partitions. Remedy: add or remove %H, or take {PLACEHOLDER}"
-        )
 
 
 def build_partitions(config: Mapping[str, Any] | dg.PartitionsDefinition, *, name: str) -> dg.PartitionsDefinition:

@@ -196,7 +196,8 @@ def read_inputs(store: Store, *, partition: str, asset: str) -> Snapshot:
 
 
 def shown_listing(store: Store) -> str | None:
-    """The listing digest of the snapshot that was frozen last, if the attempt that the table shows was made of it.
+    """The listing digest of the snapshot that was frozen last, if the attempt that the table shows was made of it; None
+    also where a document is damaged, since the run that is asked for then says so.
 
     Args:
         store: of the partition's output folder.
@@ -205,9 +206,9 @@ def shown_listing(store: Store) -> str | None:
         frozen = Snapshot.from_json(json.loads(store.read(INPUTS_FILE)))
         attempt = json.loads(store.read("_current.json"))["attempt"]
         manifest = json.loads(store.read(f"attempts/{attempt}/_manifest.json"))
-    except FileNotFoundError:
+        shown = Snapshot.from_json(manifest["snapshot"])
+    except (FileNotFoundError, ValueError, LookupError, TypeError, pa.ArrowException):
         return None
-    shown = Snapshot.from_json(manifest["snapshot"])
     return frozen.listing_digest if shown.digest == frozen.digest else None
 
 

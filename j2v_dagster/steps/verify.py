@@ -49,6 +49,7 @@ def verify(pipeline: Pipeline, partition: str, run_id: str, log: logging.Logger)
             source_sample=pipeline.options.source_sample,
             storage_options=pipeline.source.storage_options,
             trusted_modules=pipeline.settings.trusted_modules,
+            settings=pipeline.settings.recorded(),
         )
     except IncompletePredictions as exc:
         results = list(incomplete_results(str(exc), asset=asset))

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from j2v_dagster.warehouse.base import Loaded, SchemaDrift, WarehouseError
+from j2v_dagster.warehouse.duckdb_columns import Column, compared, keeps_values, table_columns
 from j2v_dagster.warehouse.fence import check_newer, dump_note, parse_note
 from j2v_dagster.warehouse.names import check_name
 from j2v_dagster.warehouse.refusals import check_rows, describe_drift
@@ -102,19 +103,13 @@ class DuckDBWarehouse:
     def _prepare(self, connection: duckdb.DuckDBPyConnection, table: str, expected: dict[str, str]) -> bool:
         """Make the table, or compare its columns with those to load; whether it was made."""
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(self.schema)}")
-        existing = dict(
-            connection.execute(
-                "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = current_database() "
-                "AND schema_name = ? AND table_name = ? ORDER BY column_index",
-                [self.schema, table],
-            ).fetchall()
-        )
-        if not existing:
-            columns = ", ".join(f"{quote(name)} {column_type}" for name, column_type in expected.items())
-            connection.execute(f"CREATE TABLE {quote(self.schema)}.{quote(table)} ({columns})")
+        columns = table_columns(connection, self.schema, table)
+        if not columns:
+            made = ", ".join(f"{quote(name)} {column_type}" for name, column_type in expected.items())
+            connection.execute(f"CREATE TABLE {quote(self.schema)}.{quote(table)} ({made})")
             return True
-        if existing != expected:
-            raise SchemaDrift(self._drift(table, expected, existing))
+        if (existing := compared(expected, columns)) != expected:
+            raise SchemaDrift(self._drift(connection, table, expected, existing, columns))
         return False
 
     def _fence(
@@ -151,14 +146,31 @@ class DuckDBWarehouse:
         if note:
             connection.execute(f"INSERT INTO {notes} VALUES (?, ?, ?)", [table, partition, dump_note(note)]).fetchall()
 
-    def _drift(self, table: str, expected: dict[str, str], existing: dict[str, str]) -> str:
+    def _drift(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        expected: dict[str, str],
+        existing: dict[str, str],
+        columns: list[Column],
+    ) -> str:
         alter = f"ALTER TABLE {quote(self.schema)}.{quote(table)}"
-        return describe_drift(
-            self.uri(table), expected, existing, how="run: {};",
-            add=lambda column, new: f"{alter} ADD COLUMN {quote(column)} {new}",
-            drop=lambda column: f"{alter} DROP COLUMN {quote(column)}",
-            change=lambda column, new: f"{alter} ALTER COLUMN {quote(column)} TYPE {new}",
-        )  # fmt: skip
+        nullable = {column.name: column.nullable for column in columns}
+
+        def change(column: str, new: str) -> str:
+            if not keeps_values(connection, existing[column], new):
+                return f"give column {column!r} another name in the mapping"
+            return f"run {alter} ALTER COLUMN {quote(column)} TYPE {new};"
+
+        def extra(column: str) -> str:
+            if not nullable[column]:
+                return f"give the table's column {column!r}, which is NOT NULL, a default: loads then leave it alone"
+            return f"run {alter} ALTER COLUMN {quote(column)} SET DEFAULT NULL; loads then leave it alone"
+
+        def add(column: str, new: str) -> str:
+            return f"run {alter} ADD COLUMN {quote(column)} {new};"
+
+        return describe_drift(self.uri(table), expected, existing, add=add, extra=extra, change=change)
 
     @contextmanager
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -12,7 +12,7 @@ def check_rows(where: str, arrived: int, rows: int) -> None:
 
     Args:
         where: begins the message: ``table URI, partition KEY``.
-        found: rows that arrived.
+        arrived: rows that arrived.
         rows: rows that the manifest promises.
 
     Raises:
@@ -28,7 +28,7 @@ def describe_drift(
     existing: Mapping[str, str],
     *,
     add: Callable[[str, str], str] = lambda column, new: f"add column {column!r}",
-    drop: Callable[[str], str] = lambda column: f"delete column {column!r}",
+    extra: Callable[[str], str] = lambda column: f"map column {column!r} as well",
     change: Callable[[str, str], str] = lambda column, new: f"give column {column!r} another name in the mapping",
     how: str = "{}",
 ) -> str:
@@ -37,9 +37,9 @@ def describe_drift(
     Args:
         where: the table's address.
         expected: the type to load, by column, as the warehouse spells types.
-        found: the type that the table has, by column.
+        existing: the type that the table has, by column.
         add: the remedy for a column that the table lacks, of its name and its type.
-        drop: the remedy for a column that is only in the table, of its name.
+        extra: the remedy for a column that is only in the table, of its name. Somebody made it: never to delete it.
         change: the remedy for a column of another type, of its name and the new type.
         how: is put around the remedies, which take the place of ``{}``.
     """
@@ -51,7 +51,7 @@ def describe_drift(
             remedies.append(add(column, str(new)))
         elif new is None:
             lines.append(f"the table's column {column!r} ({old}) is not in the mapping")
-            remedies.append(drop(column))
+            remedies.append(extra(column))
         elif new != old:
             lines.append(f"column {column!r} is {old} in the table and {new} in the predictions")
             remedies.append(change(column, new))

@@ -88,7 +88,7 @@ class Vocabulary:
         pairs = list(self._index.items())
         return (
             table(pa.string(), [(label, index) for label, index in pairs if isinstance(label, str)]),
-            table(pa.float64(), [(float(label), index) for label, index in pairs if _is_exact(label)]),
+            table(pa.float64(), [(float(label) + 0.0, index) for label, index in pairs if _is_exact(label)]),
         )
 
     @cached_property
@@ -137,7 +137,9 @@ def plain(values: pa.Array) -> pa.Array:
     arrow_type = values.type
     if pa.types.is_dictionary(arrow_type):
         return plain(values.dictionary_decode())
-    numeric = pa.types.is_boolean(arrow_type) or pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type)
+    if pa.types.is_floating(arrow_type):
+        return _one_zero(values)
+    numeric = pa.types.is_boolean(arrow_type) or pa.types.is_integer(arrow_type)
     if numeric or pa.types.is_string(arrow_type):
         return values
     if pa.types.is_nested(arrow_type):
@@ -146,6 +148,14 @@ def plain(values: pa.Array) -> pa.Array:
         # Records spell times to the microsecond; columns of another unit must give the same labels.
         values = pc.cast(values, pa.timestamp("us", arrow_type.tz), safe=False)
     return pc.cast(values, pa.string())
+
+
+def _one_zero(values: pa.Array) -> pa.Array:
+    """Floats in which -0.0 is 0.0 and every NaN the same one, as in a row's hash; Arrow tells their bits apart."""
+    if pa.types.is_float16(values.type):
+        values = pc.cast(values, pa.float32())
+    values = pc.add(values, pa.scalar(0.0, values.type))
+    return pc.if_else(pc.is_nan(values), pa.scalar(float("nan"), values.type), values)
 
 
 def as_label(value: Any) -> Label:

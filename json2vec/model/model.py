@@ -213,6 +213,26 @@ class Model(ModuleTree):
         """Predict N encoded rows on the device where they are; the model must be in eval mode."""
         addresses = self.written(reconstruct)
         arrays, decoded = self(batch, [address for address in addresses if address in self.schema.leaves])
+        kind = self.device.type
+        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):  # type: ignore[attr-defined]
+            return self._emitted(batch, addresses, arrays, decoded)
+        # What half precision gives is made into probabilities and unit vectors with all of float32's digits.
+        arrays = {address: vectors.float() for address, vectors in arrays.items()}
+        decoded = {
+            address: (vectors.float(), {name: output.float() for name, output in outputs.items()})
+            for address, (vectors, outputs) in decoded.items()
+        }
+        with torch.autocast(kind, enabled=False):
+            return self._emitted(batch, addresses, arrays, decoded)
+
+    def _emitted(
+        self,
+        batch: Batch,
+        addresses: list[Address],
+        arrays: dict[Address, torch.Tensor],
+        decoded: dict[Address, tuple[torch.Tensor, Outputs]],
+    ) -> Predictions:
+        """What `forward` gave of N rows, as it is written."""
         emitted: dict[Address, dict[str, torch.Tensor]] = {}
         for address in addresses:
             tensors: dict[str, torch.Tensor] = {}

@@ -34,6 +34,20 @@ SETTINGS = ("device", "precision", "batch_size", "threads", "preprocessor", "pos
 """What a manifest records of how its ranks predicted. ``device`` is the setting ``accelerator``."""
 
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
+"""The arithmetic that ranks may use; the last three are Lightning's short names of the first three. Others convert the
+whole model, its inputs included, whose whole numbers (days, places, labels) half precision does not hold."""
+
+
+def check_precision(precision: str) -> None:
+    """Raise ValueError unless ``precision`` is one of `PRECISIONS`."""
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"precision is {precision!r}; expected one of {', '.join(PRECISIONS[:3])}. Remedy: take 'bf16-mixed' for "
+            "speed on a GPU, else leave it out"
+        )
+
+
 def about(
     description: str, *, changes: Changes = "nothing", unit: str = "", example: object = None, **bounds: Any
 ) -> Any:
@@ -79,7 +93,11 @@ class SharedSettings(BaseModel):
         str, about("The device, as Lightning's Trainer takes it: cpu, gpu, ...", changes="values", example="gpu")
     ] = "cpu"
     precision: Annotated[
-        str, about("The arithmetic, as Lightning's Trainer takes it.", changes="values", example="bf16-mixed")
+        str,
+        about(
+            "The arithmetic: 32-true, bf16-mixed or 16-mixed, as in Lightning's Trainer.", changes="values",
+            example="bf16-mixed",
+        ),
     ] = "32-true"
     threads: Annotated[
         int | None,
@@ -136,6 +154,12 @@ class SharedSettings(BaseModel):
             example=100,
         ),
     ] = MAX_REJECTED
+
+    @field_validator("precision")
+    @classmethod
+    def _known_precision(cls, value: str) -> str:
+        check_precision(value)
+        return value
 
     @field_validator("max_rejected", mode="before")
     @classmethod

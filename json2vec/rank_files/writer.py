@@ -25,6 +25,7 @@ from json2vec.rank_files.postprocessing import payload_columns, payload_type, po
 from json2vec.rank_files.rank_writer import RankFiles, row_namer
 from json2vec.rank_files.rejected import MAX_REJECTED, check_max_rejected
 from json2vec.rank_files.reuse import merged
+from json2vec.rank_files.trainer_input import check_whole, datamodule_of, dataset_of, plan_of
 from json2vec.rank_files.write_thread import Background
 from json2vec.ranks import rank_and_world
 from json2vec.reading.plan import Plan
@@ -127,15 +128,16 @@ class Writer(BasePredictionWriter):
         self.marker = self.manifest = None
         rank, world_size = rank_and_world(trainer)
         attempt = self.attempt or shared_attempt(self.store, rank, world_size, trainer)
-        plan = _plan(trainer, world_size)
-        if self.commit:
-            reset_folder(self.store, rank=rank, world_size=world_size)
+        plan = plan_of(trainer, world_size)
+        check_whole(trainer, plan, rank)
         model = cast("Model", pl_module)
         self._reconstruct_before, self._reconstruct = model.reconstruct, self.reconstruct or model.reconstruct
         model.reconstruct = self._reconstruct
         self._predictions = self._predictions_type(trainer, model, plan)
         schema = rank_schema(plan.snapshot.schema, self._predictions, self.inputs)
         fingerprint = self.model_fingerprint or model.fingerprint()
+        if self.commit:  # last: until here nothing was removed of what an earlier prediction left
+            reset_folder(self.store, rank=rank, world_size=world_size)
         self._files = RankFiles(
             self.store, plan=plan, rank=rank, attempt=attempt, model_fingerprint=fingerprint, schema=schema,
             segment_rows=self.segment_rows, flush_every_n_batches=self.flush_every_n_batches,
@@ -246,10 +248,10 @@ class Writer(BasePredictionWriter):
 
     def _predictions_type(self, trainer: Trainer, model: Model, plan: Plan) -> pa.StructType:
         # Every rank, and every attempt that resumes another, looks at the same rows, so that all derive the same type.
-        return predictions_type(self.postprocessor, self.schema, model, plan, _dataset(trainer), self._reconstruct)
+        return predictions_type(self.postprocessor, self.schema, model, plan, dataset_of(trainer), self._reconstruct)
 
     def _settings(self, trainer: Trainer, model: Model) -> dict[str, Any]:
-        preprocessor = getattr(_datamodule(trainer), "preprocessor", None)
+        preprocessor = getattr(datamodule_of(trainer), "preprocessor", None)
         return {
             "device": str(model.device),
             "precision": str(trainer.precision),
@@ -296,31 +298,6 @@ def predictions_type(
         )
     predictions = model.predict_step(batch.to(model.device), 0).cpu()
     return payload_type(postprocessed(postprocessor, predictions, batch, batch.rows), len(batch), column_type)
-
-
-def _datamodule(trainer: Trainer) -> Any:
-    return getattr(trainer, "datamodule", None)
-
-
-def _plan(trainer: Trainer, world_size: int) -> Plan:
-    datamodule = _datamodule(trainer)
-    if hasattr(datamodule, "predict_plan"):
-        return datamodule.predict_plan(world_size)
-    plan = getattr(_dataset(trainer), "plan", None)
-    if plan is None:
-        raise Json2VecError(
-            "Writer cannot tell which rows are to be predicted: the predict dataloader has no plan. Remedy: predict "
-            "with PolarsDataModule or StreamingDataModule, or a DataLoader over a PlannedDataset"
-        )
-    if plan.world_size != world_size:
-        raise Json2VecError(f"the predict dataloader's plan is for {plan.world_size} ranks; {world_size} are running")
-    return plan
-
-
-def _dataset(trainer: Trainer) -> Any:
-    loaders = trainer.predict_dataloaders
-    loader = loaders[0] if isinstance(loaders, list | tuple) and loaders else loaders
-    return getattr(loader, "dataset", None)
 
 
 def _first_batch(dataset: PlannedDataset, model: Model, plan: Plan) -> Batch | None:

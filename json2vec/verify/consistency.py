@@ -144,3 +144,24 @@ def _listed(files: Iterable[SealedFile]) -> list[dict[str, Any]]:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def settings_problems(manifest: Manifest, expected: Mapping[str, Any]) -> list[str]:
+    """Where a manifest says that it was predicted otherwise than it ought to have been.
+
+    Settings that change no stored value (batch size, threads) may differ, and those that the manifest does not have.
+
+    Args:
+        manifest: the folder's manifest.
+        expected: settings by the names of `json2vec.rank_files.settings.SETTINGS`.
+    """
+
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
+    names = ("device", "precision", "preprocessor", "postprocessor", "inputs", "reconstruct")
+    return [
+        f"the manifest's {name} is {manifest.settings[name]!r}, expected {plain(expected[name])!r}"
+        for name in names
+        if name in expected and name in manifest.settings and manifest.settings[name] != plain(expected[name])
+    ]

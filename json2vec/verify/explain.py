@@ -32,7 +32,7 @@ from json2vec.verify.certificate import RowName
 from json2vec.verify.input_checks import unequal_rows
 from json2vec.verify.row_json import row_to_json
 from json2vec.verify.source import Inputs, NoSource, Source, open_source
-from json2vec.verify.tolerance import TOLERANCE, far
+from json2vec.verify.tolerance import TOLERANCE, far, tolerance_of
 
 if TYPE_CHECKING:
     from json2vec.model.model import Model
@@ -248,7 +248,7 @@ def _replay(
     story: Explanation,
 ) -> None:  # fmt: skip
     from json2vec.model.model import Model
-    from json2vec.verify.replay import predict_columns, tolerance_of
+    from json2vec.verify.replay import predict_columns
 
     if isinstance(model, str | os.PathLike):
         model = Model.load(os.fspath(model), trusted_modules=list(trusted))

@@ -35,16 +35,6 @@ _EXPECTED = "stored predictions equal to those predicted again from the source r
 _PLAIN_SOURCE = pa.struct([pa.field("file", pa.string()), *list(SOURCE_TYPE)[1:]])
 
 
-def tolerance_of(precision: str | None, device: str | None) -> float:
-    """How far a prediction may be from itself: float32 on a CPU 1e-5, otherwise what the precision's bits allow."""
-    text = precision or "32-true"
-    if "bf16" in text:
-        return 5e-2
-    if "16" in text:
-        return 5e-3
-    return TOLERANCE if (device or "cpu").startswith("cpu") else 10 * TOLERANCE
-
-
 def sample_positions(rows: int, sample: int | None, seed: str) -> np.ndarray:
     """int64, ascending: ``sample`` of 0..rows-1, the same for the same seed; all of them for None."""
     if sample is None or sample >= rows:

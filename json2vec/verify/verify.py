@@ -10,7 +10,8 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -34,12 +35,13 @@ from json2vec.rank_files.reader import read_snapshot, row_batches
 from json2vec.reading.snapshot import Snapshot
 from json2vec.storage.opening import open_store
 from json2vec.storage.store import Store, stored_sha256
-from json2vec.verify.consistency import footer_problem, kept_problem, manifest_problems
+from json2vec.verify.consistency import footer_problem, kept_problem, manifest_problems, settings_problems
 from json2vec.verify.coverage import Coverage
 from json2vec.verify.findings import FINDINGS, MAX_EXAMPLES, REQUIRED, Finding, Report
 from json2vec.verify.input_checks import InputCheck, SourceRows
 from json2vec.verify.source import Inputs, NoSource, Source, open_inputs, open_source
 from json2vec.verify.source_check import SourceCheck, unread_source
+from json2vec.verify.tolerance import TOLERANCE, tolerance_of
 from json2vec.verify.uncommitted import foreign_findings
 from json2vec.verify.value_checks import ValueCheck
 
@@ -60,6 +62,7 @@ def verify_predictions(
     preprocessor: PreprocessorLike = None,
     postprocessor: PostprocessorLike = None,
     trusted_modules: Iterable[str] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> Report:
     """Check a prediction folder.
 
@@ -74,9 +77,13 @@ def verify_predictions(
             in a few runs of consecutive rows; None compares all.
         storage_options: options for the object stores' clients; unused for local folders.
         preprocessor: the preprocessor that predicted, for ``replay``; default: the one that the manifest names, if its
-            module is in ``trusted_modules``.
+            module is in ``trusted_modules``, and the one of ``settings`` where they are given.
         postprocessor: the postprocessor that predicted, for ``replay``; default: likewise.
         trusted_modules: modules that may be imported for the checkpoint and for processors that the manifest names.
+        settings: how the rows ought to have been predicted, by the names of `json2vec.rank_files.settings.SETTINGS`.
+            They decide how rows are predicted again and how far off they may be, and a manifest that says otherwise
+            fails ``files``. Without them the folder is judged by its own word; ``replay`` is then proven in float32
+            only.
 
     Returns:
         a report with all of `FINDINGS`; nothing is raised for a folder that is wrong.
@@ -108,7 +115,9 @@ def verify_predictions(
         source = open_source(inputs, snapshot, storage_options)
     except (NoSource, StoreError) as exc:
         no_inputs = str(exc)
-    check = _Verification(store, manifest, snapshot, model, source, no_inputs, check_source=inputs is None)
+    check = _Verification(
+        store, manifest, snapshot, model, source, no_inputs, check_source=inputs is None, settings=settings
+    )
     check.open_second_reader(source_sample)
     check.open_replay(sample, preprocessor, postprocessor, trusted_modules)
     check.read_all()
@@ -127,6 +136,7 @@ class _Verification:
         no_inputs: why there are no input rows; empty where there are.
         check_source: whether the inputs' files must have the versions that the snapshot saw. A copy of the inputs has
             other versions; there the values alone decide.
+        settings: how the rows ought to have been predicted; None where the manifest's word is all there is.
     """
 
     def __init__(
@@ -139,6 +149,7 @@ class _Verification:
         no_inputs: str,
         *,
         check_source: bool,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.store, self.manifest, self.snapshot, self.model = store, manifest, snapshot, model
         self.locator = Locator(snapshot)
@@ -155,6 +166,8 @@ class _Verification:
         self.no_inputs, self.no_replay = no_inputs, ""
         self.replay: Replay | None = None
         self.second: SourceCheck | None = None
+        self.expected = settings
+        self.settings = {**manifest.settings, **(settings or {})}
 
     # -- what to compare with ------------------------------------------------------------------------------------------
 
@@ -172,7 +185,7 @@ class _Verification:
         trusted: Iterable[str],
     ) -> None:
         """Prepare to predict again, or say in ``no_replay`` why that is not possible."""
-        settings = self.manifest.settings
+        settings = self.settings
         if self.model is None:
             self.no_replay = "no model was given; pass model="
             return
@@ -188,7 +201,7 @@ class _Verification:
         except Json2VecError as exc:
             self.no_replay = f"the {part} {name!r} is needed; pass {part}= ({exc})"
             return
-        from json2vec.verify.replay import Replay, sample_positions, tolerance_of
+        from json2vec.verify.replay import Replay, sample_positions
 
         self.model.eval()
         self.replay = Replay(
@@ -274,7 +287,7 @@ class _Verification:
 
     def findings(self) -> tuple[Finding, ...]:
         files = self._files_finding()  # last to look, so that it knows what could not be read
-        postprocessed = bool(self.manifest.settings.get("postprocessor"))
+        postprocessed = bool(self.settings.get("postprocessor"))
         source = unread_source(self.no_inputs) if self.second is None else self.second.finding()
         return (files, self.coverage.finding(), self._inputs_finding(), source, self._schema_finding(postprocessed),
                 self.values.finding(postprocessed=postprocessed), self._replay_finding())  # fmt: skip
@@ -290,6 +303,7 @@ class _Verification:
         examples += [f"rank {rank} has no file" for rank in sorted(ranks)[:MAX_EXAMPLES]]
         examples += [f"{path} is not in the manifest" for path in stale]
         contradictions = list(manifest_problems(self.store, self.manifest, self.snapshot))
+        contradictions += settings_problems(self.manifest, self.expected or {})
         examples += contradictions
         counts = {"files": len(listed), "broken": len(self.broken), "missing_ranks": len(ranks), "stale": len(stale),
                   "contradictions": len(contradictions)}  # fmt: skip
@@ -344,7 +358,7 @@ class _Verification:
                 if stored_type(arrow_type) != stored_type(column.type):
                     return f"inputs column {column.name!r} is {column.type}, the input's {arrow_type}"
         if self.model is not None and not postprocessed:
-            implied = stored_type(self.model.output_type(self.manifest.settings.get("reconstruct") or ()))
+            implied = stored_type(self.model.output_type(self.settings.get("reconstruct") or ()))
             if implied != stored_type(schema.field("predictions").type):
                 return f"predictions are {schema.field('predictions').type}, the model gives {implied}"
         return None
@@ -359,7 +373,14 @@ class _Verification:
                 "replay", False, f"the model with fingerprint {self.manifest.model[:12]}...",
                 f"another model: {fingerprint[:12]}...", "pass the checkpoint that predicted, or predict again",
             )  # fmt: skip
-        return self.replay.finding()
+        finding = self.replay.finding()
+        precision = self.settings.get("precision")
+        if finding.passed and self.expected is None and tolerance_of(precision, None) > TOLERANCE:
+            return replace(
+                finding, passed=None, found=f"{finding.found}; that it may be as far off, the folder says itself",
+                remedy=f"pass settings={{'precision': {precision!r}}} if that is how it was predicted",
+            )  # fmt: skip
+        return finding
 
 
 def _own_files(store: Store) -> Iterator[str]:

@@ -379,7 +379,7 @@ OPTIONS = {
     "explain": ["--file", "--inputs", "--json", "--model", "--part", "--row", "--trust"],
     "init": ["--checkpoint", "--inputs", "--json", "--name", "--suffix"],
     "profile": ["--inputs", "--json", "--match", "--output", "--preprocessor", "--sample", "--suffix", "--trust"],
-    "verify": ["--inputs", "--json", "--model", "--require", "--sample", "--source-sample"],
+    "verify": ["--inputs", "--json", "--model", "--precision", "--require", "--sample", "--source-sample"],
 }
 
 

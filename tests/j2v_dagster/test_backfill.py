@@ -42,6 +42,38 @@ def test_one_start_gives_every_partition_its_own_files_checks_metadata_and_statu
         assert event.asset_materialization.metadata["attempt"].value == attempt.name
 
 
+def test_a_run_over_no_partitions_fails(case: Case) -> None:
+    nothing = case.run(first="d3", last="d1")
+    assert not nothing.success
+    assert "its range is from 'd3' to 'd1'; expected one partition or more" in errors(nothing)
+    assert "Remedy: exchange the ends" in errors(nothing)
+    assert case.launcher.starts == 0
+    assert case.materialized("input_shards") == set()
+
+
+@pytest.mark.filterwarnings("ignore:Function `asset_materialize_command` is superseded")
+def test_the_command_line_materializes_a_range_of_everything(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+    from dagster._cli.asset import asset_cli
+
+    home = case.root / "home"
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    options = {
+        "name": "shop", "inputs": str(case.root / "shards"), "partitions": {"kind": "static", "keys": DAYS},
+        "checkpoint": str(case.checkpoint), "output": str(case.root / "out"), "backfill": "single_run", "ranks": 1,
+        "warehouse": str(case.root / "w.duckdb"), "table": "labels", "min_free_bytes": 0,
+        "columns": {"id": "inputs.id"},
+    }  # fmt: skip
+    code = case.root / "code.py"
+    lines = ["from j2v_dagster import build_prediction_pipeline", f"defs = build_prediction_pipeline(**{options!r})"]
+    code.write_text("\n".join(lines))
+    words = ["materialize", "--select", "*", "--partition-range", "d2...d3", "-f", str(code)]
+    done = CliRunner().invoke(asset_cli, words)
+    assert done.exit_code == 0, done.output
+    assert case.table() == {"d2": 8, "d3": 11}
+
+
 def test_a_partition_that_its_checks_refuse_is_not_loaded(case: Case) -> None:
     assert case.run("input_shards").success
     assert case.run("model_checkpoint").success

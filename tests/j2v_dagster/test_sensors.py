@@ -295,3 +295,47 @@ def test_input_shards_alone_can_be_the_target(tmp_path: Path, instance: dg.Dagst
 def test_options_that_cannot_be_meant_are_refused(tmp_path: Path, option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(option))):
         sensor_of(tmp_path, **option)
+
+
+@pytest.mark.filterwarnings("ignore:Non-compliant tag keys:DeprecationWarning")  # Dagster's own tags
+def test_a_dynamic_dimension_gets_the_keys_that_its_folders_have(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    both = dg.MultiPartitionsDefinition({
+        "date": dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-03"),
+        "station": dg.DynamicPartitionsDefinition(name="stations"),
+    })  # fmt: skip
+    defs = build_prediction_pipeline(
+        name="flights", inputs=str(tmp_path), checkpoint="m.ckpt", output=str(tmp_path / "out"), warehouse="w.duckdb",
+        table="t", columns={"id": "inputs.id"}, partitions=both,
+    )  # fmt: skip
+    instance.add_dynamic_partitions("stations", ["s1"])
+    for name in ("2024-01-01|s1", "2024-01-01|s2", "2024-02-30|s3", "s4"):
+        put(tmp_path, f"dt={name}/x.parquet")
+    found = tick(defs.resolve_sensor_def("flights_shards"), instance, None)
+    assert keys(found) == ["2024-01-01|s1", "2024-01-01|s2"]
+    (added,) = found.dynamic_partitions_requests or []
+    assert list(added.partition_keys) == ["s2"]
+    job = defs.resolve_job_def("flights_predict")
+    for request in found.run_requests or []:  # as the daemon does, which refuses a tick with a key that is not there
+        tags = request.with_resolved_tags_and_config(job, [added], instance).tags
+        assert tags["dagster/partition/date"] == "2024-01-01"
+    assert not tick(defs.resolve_sensor_def("flights_shards"), instance, None).skip_reason
+
+
+@pytest.mark.parametrize("end", ["02:00", "03:00", "04:00", "09:00"])
+def test_the_hour_that_comes_twice_does_not_stop_a_tick(tmp_path: Path, instance: dg.DagsterInstance, end: str) -> None:
+    hours = {"kind": "hourly", "start": "2025-11-02-00:00", "end": f"2025-11-02-{end}", "timezone": "America/New_York"}
+    sensor = sensor_of(tmp_path, partitions=hours, folder="{partition:%Y/%m/%d/%H}")
+    for name in ("00", "01", "01-0500", "01-0400", "1x"):
+        put(tmp_path, f"2025/11/02/{name}/x.parquet")
+    expected = ["2025-11-02-00:00", "2025-11-02-01:00", "2025-11-02-01:00-0500"]
+    assert sorted(keys(tick(sensor, instance, None))) == expected
+
+
+def test_a_damaged_pointer_of_one_partition_does_not_stop_a_tick(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    sensor = sensor_of(tmp_path / "in")
+    for name in "ab":
+        put(tmp_path / "in", f"dt={name}/x.parquet")
+    for text in ("", "{", "[]", "{}", '{"schema": "", "files": 3}'):
+        (tmp_path / "in" / "out" / "dt=a").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / "out" / "dt=a" / "_inputs.json").write_text(text)
+        assert keys(tick(sensor, instance, None)) == ["a", "b"]

@@ -202,9 +202,8 @@ class IcebergWarehouse:
                 opened, created = catalog.load_table(identifier), False
         expected, existing = spell_columns(numbered.columns), spell_columns(opened.schema().columns)
         if existing != expected:
-            raise SchemaDrift(
-                describe_drift(self.uri(table), expected, existing, how="{} (in Python: table.update_schema())")
-            )
+            how = "{} (in Python, table.update_schema() adds columns)"
+            raise SchemaDrift(describe_drift(self.uri(table), expected, existing, how=how))
         spec = opened.spec()
         source = opened.schema().find_field(partition_column).field_id
         if [(field.source_id, str(field.transform)) for field in spec.fields] != [(source, "identity")]:

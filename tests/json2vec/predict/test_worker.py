@@ -35,8 +35,8 @@ def test_a_model_serves_jobs_alike(checkpoint: Path) -> None:
     again, same = worker.model(make_job(checkpoint))
     assert (again, same) == (first, fingerprint)
     assert again.batch_size == 64, "the checkpoint's, not the job's before"
-    other, same = worker.model(make_job(checkpoint, precision="bf16-true"))
-    assert other is not first, "Lightning converts the weights for good"
+    other, same = worker.model(make_job(checkpoint, precision="bf16-mixed"))
+    assert other is not first, "a model belongs to its precision"
     assert same == fingerprint
 
 

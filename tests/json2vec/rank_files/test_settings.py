@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from json2vec.rank_files.settings import settings_digest
+from json2vec.rank_files.settings import PredictSettings, settings_digest
 
 
 def test_the_digest_of_settings_covers_the_code_without_importing_it(
@@ -34,3 +34,9 @@ def test_the_digest_of_settings_covers_the_code_without_importing_it(
     (tmp_path / "resume_alone.py").write_text("raise RuntimeError('changed')")
     assert digest() not in (before, changed)
     assert not {"resume_alone", "resume_package"} & set(sys.modules)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "64", "transformer-engine", "fp32"])
+def test_an_arithmetic_that_does_not_work_is_refused_when_defined(precision: str) -> None:
+    with pytest.raises(ValueError, match=r"expected one of 32-true, bf16-mixed, 16-mixed\. Remedy"):
+        PredictSettings(precision=precision)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from json2vec.verify import replay
-from json2vec.verify.replay import sample_positions, tolerance_of
+from json2vec.verify.replay import sample_positions
+from json2vec.verify.tolerance import tolerance_of
 
 
 def test_the_sample_is_drawn_by_the_attempt() -> None:
