@@ -13,6 +13,7 @@ from json2vec.data.module import COMMON_OPTIONS, DataModule
 from json2vec.enums import ShardingStrategy, Strata, Suffix
 from json2vec.errors import SchemaError
 from json2vec.processors import PreprocessorLike
+from json2vec.profile.missing import MissingColumns
 from json2vec.reading.readers import OnBadRow
 from json2vec.reading.snapshot import Snapshot, snapshot_files
 from json2vec.reading.source import Source
@@ -45,9 +46,12 @@ class StreamingDataModule(DataModule):
         input_schema: the columns to read and their types, instead of all columns of all files.
         storage_options: passed to the object store's client.
         on_bad_row: ``raise``, or ``quarantine`` to set unreadable NDJSON lines aside.
+        missing_columns: ``raise``, or ``allow`` where every row may lack a column that the model reads: its values are
+            null then (`json2vec.profile.missing`).
 
     Raises:
         SchemaError: no split, an unknown suffix, a malformed pattern, or an unknown keyword.
+        ContractBroken: (when a split is first needed) a column that the model reads is in none of the files.
         ReadError: (when a split is first needed) a root that is missing, a pattern that matches no file, a file that
             cannot be read.
     """
@@ -76,6 +80,7 @@ class StreamingDataModule(DataModule):
         storage_options: dict[str, Any] | None = None,
         seed: int = 0,
         on_bad_row: OnBadRow = "raise",
+        missing_columns: MissingColumns = "raise",
         strict_preprocessor: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -102,6 +107,7 @@ class StreamingDataModule(DataModule):
             defaults=STREAMING_OPTIONS,
             seed=seed,
             on_bad_row=on_bad_row,
+            missing_columns=missing_columns,
             strict_preprocessor=strict_preprocessor,
             keywords=kwargs,
         )  # fmt: skip

@@ -69,6 +69,7 @@ NOT_IN_THE_DIGEST: dict[str, Any] = {
     "flush_every_n_batches": 8,
     "on_bad_row": "quarantine",
     "max_rejected": 7,
+    "missing_columns": "allow",
     "reuse": "s3://bucket/earlier",
 }
 IN_THE_DIGEST: dict[str, Any] = {
@@ -131,7 +132,8 @@ PLAIN_JSON = (
     '"snapshot":{"root":"inputs"},"intervals":[[0,14]],"world_size":1,"storage_options":{},"scratch":null,'
     '"batch_size":null,"accelerator":"cpu","precision":"32-true","threads":null,"preprocessor":null,'
     '"postprocessor":null,"trusted_modules":[],"inputs":true,"reconstruct":[],"segment_rows":1000000,'
-    '"flush_every_n_batches":null,"on_bad_row":"raise","max_rejected":0.01,"reuse":null}'
+    '"flush_every_n_batches":null,"on_bad_row":"raise","max_rejected":0.01,"missing_columns":"raise",'
+    '"reuse":null}'
 )
 EVERYTHING_JSON = (
     '{"format":1,"attempt":"20261124T120000Z-00000002","checkpoint":"s3://bucket/model.ckpt",'
@@ -142,7 +144,7 @@ EVERYTHING_JSON = (
     '"preprocessor":"pinned_package.functions:before","postprocessor":"pinned_module:after",'
     '"trusted_modules":["pinned_package.functions","pinned_module","pinned_nowhere"],"inputs":["id","ü"],'
     '"reconstruct":["record/label"],"segment_rows":1000,"flush_every_n_batches":8,"on_bad_row":"quarantine",'
-    '"max_rejected":7,"reuse":"s3://bucket/earlier"}'
+    '"max_rejected":7,"missing_columns":"allow","reuse":"s3://bucket/earlier"}'
 )
 
 
@@ -297,6 +299,7 @@ DEFAULTS: dict[str, Any] = {
     "segment_rows": 1_000_000,
     "flush_every_n_batches": None,
     "on_bad_row": "raise",
+    "missing_columns": "raise",
     "max_rejected": 0.01,
     "resume": True,
     "backfill": "per_partition",
