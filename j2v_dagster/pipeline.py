@@ -85,7 +85,7 @@ def _build(options: PipelineOptions) -> dg.Definitions:
         options=options,
         source=ShardSource(
             inputs=options.inputs, suffix=options.suffix, folder=options.folder,
-            storage_options=dict(options.storage_options or {}) or None,
+            storage_options=dict(options.storage_options or {}) or None, lake_tables=options.lake_tables,
         ),
         partitions_def=partitions_def,
         checkpoint=absolute(options.checkpoint),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pyarrow as pa
 
@@ -14,6 +14,7 @@ from json2vec.enums import ShardingStrategy, Strata, Suffix
 from json2vec.errors import SchemaError
 from json2vec.processors import PreprocessorLike
 from json2vec.profile.missing import MissingColumns
+from json2vec.reading.lake_tables import LakeTables
 from json2vec.reading.readers import OnBadRow
 from json2vec.reading.snapshot import Snapshot, snapshot_files
 from json2vec.reading.source import Source
@@ -48,6 +49,8 @@ class StreamingDataModule(DataModule):
         on_bad_row: ``raise``, or ``quarantine`` to set unreadable NDJSON lines aside.
         missing_columns: ``raise``, or ``allow`` where every row may lack a column that the model reads: its values are
             null then (`json2vec.profile.missing`).
+        lake_tables: ``refuse``, or ``files`` to read every file in the folder of a Delta, Iceberg or Hudi table, also
+            those that the table has removed (`json2vec.reading.lake_tables`).
 
     Raises:
         SchemaError: no split, an unknown suffix, a malformed pattern, or an unknown keyword.
@@ -81,13 +84,16 @@ class StreamingDataModule(DataModule):
         seed: int = 0,
         on_bad_row: OnBadRow = "raise",
         missing_columns: MissingColumns = "raise",
+        lake_tables: LakeTables = "refuse",
         strict_preprocessor: bool = False,
         **kwargs: Any,
     ) -> None:
         if suffix not in list(Suffix):
             raise SchemaError(f"suffix {suffix!r} is unknown; expected one of {[str(member) for member in Suffix]}")
         self.root, self.suffix, self.input_schema = os.fspath(root), Suffix(suffix), input_schema
-        self.storage_options = storage_options
+        if lake_tables not in get_args(LakeTables):
+            raise SchemaError(f"lake_tables must be 'refuse' or 'files'; got {lake_tables!r}")
+        self.storage_options, self.lake_tables = storage_options, lake_tables
         splits = {"train": train, "validate": validate, "test": test, "predict": predict}
         for name, pattern in splits.items():
             if isinstance(pattern, str):
@@ -116,4 +122,7 @@ class StreamingDataModule(DataModule):
         store = open_store(self.root, self.storage_options)
         if isinstance(split, Snapshot):
             return split, store
-        return snapshot_files(store, self.suffix, match=split, input_schema=self.input_schema), store
+        snapshot = snapshot_files(
+            store, self.suffix, match=split, input_schema=self.input_schema, lake_tables=self.lake_tables
+        )
+        return snapshot, store

@@ -28,6 +28,7 @@ from json2vec.enums import Suffix
 from json2vec.errors import ReadError, SnapshotChanged, StoreError
 from json2vec.reading.conform import Unifier, conform
 from json2vec.reading.formats import FORMATS, ends_with, foreign, read_error
+from json2vec.reading.lake_tables import LakeTables, TableFolders, refuse_tables
 from json2vec.reading.plain import plain_schema
 from json2vec.reading.row_hash import row_hash
 from json2vec.storage.store import Entry, Store
@@ -149,10 +150,18 @@ def list_shards(store: Store, suffix: Suffix | str, *, match: str | re.Pattern[s
     Raises:
         ReadError: the root is missing or cannot be listed.
     """
-    suffix = Suffix(suffix)
+    return _listed(store, suffix, match)[0]
+
+
+def _listed(
+    store: Store, suffix: Suffix | str, match: str | re.Pattern[str] | None
+) -> tuple[pa.Table, TableFolders]:
+    """The table of `list_shards`, and the folders of tables that were met on the way."""
+    suffix, tables = Suffix(suffix), TableFolders()
     pattern = re.compile(match) if match is not None else None
     try:
-        return _shard_table(entry for entry in store.list() if _is_shard(entry, store, suffix, pattern))
+        entries = tables.seen(store.list())
+        return _shard_table(entry for entry in entries if _is_shard(entry, store, suffix, pattern)), tables
     except StoreError as exc:
         raise ReadError(str(exc)) from exc
 
@@ -180,6 +189,7 @@ def snapshot_files(
     match: str | re.Pattern[str] | None = None,
     paths: Iterable[str] | None = None,
     input_schema: pa.Schema | None = None,
+    lake_tables: LakeTables = "refuse",
 ) -> Snapshot:
     """Freeze the input files: list them, count their rows and unite their schemas.
 
@@ -189,13 +199,18 @@ def snapshot_files(
         match: regular expression searched in the full path or URI of a file.
         paths: the files themselves, relative to the store's root, instead of a pattern.
         input_schema: the columns to read, instead of all that the files have. A column that a file lacks is null.
+        lake_tables: ``refuse`` files that lie in the folder of a Delta, Iceberg or Hudi table, or take such a folder's
+            ``files`` like any others; see `json2vec.reading.lake_tables`. Files of ``paths`` are taken as they are.
 
     Raises:
-        ReadError: no matching file, an unreadable file, or files whose schemas clash; names the pattern or the file.
+        ReadError: no matching file, an unreadable file, files whose schemas clash, or the folder of a table; names the
+            pattern, the file or the folder.
     """
     suffix = Suffix(suffix)
     if paths is None:
-        shards = list_shards(store, suffix, match=match)
+        shards, tables = _listed(store, suffix, match)
+        if lake_tables == "refuse" and shards.num_rows:
+            refuse_tables(store, tables, (path for chunk in shards["path"].chunks for path in _strings(chunk)))
     else:
         shards = _shard_table(_stat(store, path) for path in sorted(set(paths)))
     if not shards.num_rows:

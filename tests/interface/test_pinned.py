@@ -284,6 +284,7 @@ def test_j2v_dagster_exports_the_same_names() -> None:
 REQUIRED = ["name", "inputs", "partitions", "checkpoint", "output", "warehouse", "table", "columns"]
 DEFAULTS: dict[str, Any] = {
     "suffix": "parquet",
+    "lake_tables": "refuse",
     "folder": "dt={partition}",
     "partition_column": "partition",
     "ranks": 1,
