@@ -179,8 +179,9 @@ class _Source:
             if piece.bad and self._bad == "raise":
                 raise self._bad_row(where.file, piece.bad[0])
             numbers = piece.rows
+            table = self.snapshot.table
             batch = conform(
-                piece.batch,
+                piece.batch if table is None else table.complete(piece.batch, where.file),
                 self.snapshot.schema,
                 lambda row, numbers=numbers: f"{self.address(where.file)}: row {int(numbers[row])}",
             )

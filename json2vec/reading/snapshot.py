@@ -31,6 +31,7 @@ from json2vec.reading.formats import FORMATS, ends_with, foreign, read_error
 from json2vec.reading.lake_tables import LakeTables, TableFolders, refuse_tables
 from json2vec.reading.plain import plain_schema
 from json2vec.reading.row_hash import row_hash
+from json2vec.reading.table_version import TableVersion
 from json2vec.storage.store import Entry, Store
 
 if TYPE_CHECKING:
@@ -57,12 +58,14 @@ class Snapshot:
         files: columns of `FILES_SCHEMA`, one row a file: path relative to ``root`` (sorted), size in bytes, version
             (ETag or mtime), number of rows.
         schema: the files' schemas, unified.
+        table: which version of a table the files are, and what its log alone knows; None where they are no table.
     """
 
     root: str
     suffix: Suffix
     files: pa.Table
     schema: pa.Schema
+    table: TableVersion | None = None
 
     @property
     def rows(self) -> int:
@@ -86,6 +89,8 @@ class Snapshot:
         sha = hashlib.sha256(self.listing_digest.encode())
         sha.update(self.files["rows"].to_numpy().astype("<i8").tobytes())
         sha.update(_schema_text(self.schema).encode())
+        if self.table is not None and self.table.columns.num_columns:
+            sha.update(self.table.texts().encode())
         return sha.hexdigest()
 
     def path(self, file: int) -> str:
@@ -99,19 +104,22 @@ class Snapshot:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict for `json.dumps`; the schema as base64 of its IPC bytes."""
+        table = {} if self.table is None else {"table": self.table.to_plain()}
         return {
             "root": self.root,
             "suffix": str(self.suffix),
             "files": self.files.to_pydict(),
             "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
+            **table,
         }
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Snapshot:
         """The inverse of `to_json`."""
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(value["schema"])))
+        table = None if "table" not in value else TableVersion.from_plain(value["table"])
         return Snapshot(
-            value["root"], Suffix(value["suffix"]), pa.table(value["files"], schema=FILES_SCHEMA), schema
+            value["root"], Suffix(value["suffix"]), pa.table(value["files"], schema=FILES_SCHEMA), schema, table
         )
 
     def __eq__(self, other: object) -> bool:
