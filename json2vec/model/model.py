@@ -97,8 +97,8 @@ class Model(ModuleTree):
             preprocess: applied to each record of a list first.
             strata: in ``train`` new labels are learned; in all but ``predict`` slots are hidden.
             mask: False hides nothing.
-            missing_columns: ``allow`` takes the values of a column that a table lacks as null; in a list each record
-                may leave keys out anyway.
+            missing_columns: ``allow`` takes the values of a column that a `pa.Table` lacks as null. Record batches,
+                which are a piece of something that was checked, and records of a list may leave columns out anyway.
 
         Raises:
             ContractBroken: a table lacks a column that the model reads.
@@ -106,7 +106,7 @@ class Model(ModuleTree):
         """
         strata = Strata(strata)
         rows: Any = one_batch(batch) if isinstance(batch, pa.Table) else batch
-        if isinstance(rows, pa.RecordBatch) and preprocess is None and missing_columns == "raise":
+        if isinstance(batch, pa.Table) and preprocess is None and missing_columns == "raise":
             check_table(self.schema, rows, strata)
         if preprocess is not None:
             if isinstance(rows, RowBatch):

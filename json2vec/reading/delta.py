@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
@@ -91,7 +91,7 @@ def _has_deletion_vectors(table: Any) -> bool:
 
 def _path(path: str, store: Store) -> str:
     """An add action's path as the store spells it."""
-    if "://" in path or path.startswith("/"):
+    if urlsplit(path).scheme or path.startswith("/"):
         raise ReadError(
             f"{store.uri()}: the Delta table has a file outside of its folder, {path} (a shallow clone). Remedy: read "
             "the table that it was cloned from, or clone it deeply"

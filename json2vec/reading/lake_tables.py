@@ -101,4 +101,6 @@ def refuse_tables(store: Store, tables: TableFolders, paths: Iterable[str]) -> N
 
 
 def _remedy(kind: str) -> str:
+    if kind == "Delta":
+        return "in Python, freeze a version of it, predict=json2vec.snapshot_table(root, 'delta')"
     return f"read the {kind} table with its own library and hand the frame to PolarsDataModule"

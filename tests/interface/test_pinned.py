@@ -256,13 +256,14 @@ def test_frozen_documents_are_written_with_the_same_bytes(kind: Any, name: str) 
 
 def test_json2vec_exports_the_same_names() -> None:
     assert sorted(j2v.__all__) == [
-        "Address", "AlignmentError", "Array", "AttentionMode", "Category", "CheckpointError", "DateParts", "Deployment",
-        "EncodeError", "Entity", "FieldType", "IncompletePredictions", "Json2VecError", "Leaf", "MASK_LITERAL", "Mask",
-        "Metric", "Model", "Number", "Overflow", "PolarsDataModule", "PredictJob", "Predictions", "ProcessorError",
-        "ReadError", "Schema", "SchemaError", "Set", "ShardingStrategy", "SnapshotChanged", "StoreError", "Strata",
-        "StreamingDataModule", "Suffix", "TensorKey", "Text", "Tokens", "Vector", "VerificationFailed", "Writer",
+        "Address", "AlignmentError", "Array", "AttentionMode", "Category", "CheckpointError", "ContractBroken",
+        "DateParts", "Deployment", "EncodeError", "Entity", "FieldType", "IncompletePredictions", "Json2VecError",
+        "Leaf", "MASK_LITERAL", "Mask", "Metric", "Model", "Number", "Overflow", "PolarsDataModule", "PredictJob",
+        "Predictions", "ProcessorError", "ReadError", "Schema", "SchemaError", "Set", "ShardingStrategy",
+        "SnapshotChanged", "StoreError", "Strata", "StreamingDataModule", "Suffix", "TensorKey", "Text", "Tokens",
+        "Vector", "VerificationFailed", "Writer",
         "commit_predictions", "helpers", "postprocess", "predicate", "preprocess", "read_predictions", "register",
-        "verify_predictions", "where",
+        "snapshot_table", "verify_predictions", "where",
     ]  # fmt: skip
 
 
