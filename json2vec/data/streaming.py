@@ -93,7 +93,8 @@ class StreamingDataModule(DataModule):
         self.root, self.suffix, self.input_schema = os.fspath(root), Suffix(suffix), input_schema
         if lake_tables not in get_args(LakeTables):
             raise SchemaError(f"lake_tables must be 'refuse' or 'files'; got {lake_tables!r}")
-        self.storage_options, self.lake_tables = storage_options, lake_tables
+        self.storage_options = storage_options
+        self.lake_tables: LakeTables = lake_tables
         splits = {"train": train, "validate": validate, "test": test, "predict": predict}
         for name, pattern in splits.items():
             if isinstance(pattern, str):
