@@ -87,6 +87,7 @@ def _build(options: PipelineOptions) -> dg.Definitions:
         source=ShardSource(
             inputs=options.inputs, suffix=options.suffix, folder=options.folder,
             storage_options=dict(options.storage_options or {}) or None, read_options=options.reading(),
+            lake_tables=options.lake_tables,
         ),
         partitions_def=partitions_def,
         checkpoint=absolute(options.checkpoint),

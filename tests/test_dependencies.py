@@ -35,6 +35,7 @@ PROGRAMS = {
 """Requirements of the extra ``dev`` that no test imports, with the reason."""
 ENTRANCES = {
     "avro": "json2vec/reading/formats/avro.py",
+    "delta": "json2vec/reading/delta.py",
     "demo": "j2v_dagster/demo/run.py",
     "iceberg": "j2v_dagster/warehouse/iceberg/warehouse.py",
     "serving": "json2vec/serving/deployment.py",
@@ -127,6 +128,7 @@ def without(package: str, code: str, folder: Path) -> subprocess.CompletedProces
             "from json2vec.reading.snapshot import snapshot_files; from json2vec.storage.opening import open_store\n"
             "open('a.avro', 'w').write('Obj'); snapshot_files(open_store('.'), 'avro')",
         ),
+        ("deltalake", "delta", "import json2vec; json2vec.snapshot_table('.', 'delta')"),
         ("pyiceberg", "iceberg", "from j2v_dagster.warehouse.build import build_warehouse as build\n"
                                  "build({'kind': 'iceberg', 'path': 'lake'})"),
         ("lightgbm", "demo", "from j2v_dagster.demo.run import demo; sys.exit(demo([], standalone_mode=False))"),

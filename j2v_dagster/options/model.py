@@ -90,6 +90,14 @@ class PipelineOptions(SharedSettings):
             example="ndjson",
         ),
     ] = "parquet"
+    lake_tables: Annotated[
+        Literal["refuse", "files"],
+        about(
+            "What happens where a partition lies in the folder of a Delta, Iceberg or Hudi table: refuse fails, files "
+            "reads every file there, also those that the table has removed.",
+            example="files",
+        ),
+    ] = "refuse"
     folder: Annotated[
         str,
         about(

@@ -18,6 +18,7 @@ from j2v_dagster.shards.partitions import fixed_part, partition_folder
 from json2vec.enums import Suffix
 from json2vec.errors import ReadError
 from json2vec.reading.formats import ends_with
+from json2vec.reading.lake_tables import LakeTables
 from json2vec.reading.options import DEFAULT, ReadOptions
 from json2vec.reading.snapshot import Snapshot, listing_digest, snapshot_files
 from json2vec.storage.opening import open_store
@@ -37,6 +38,7 @@ class ShardSource:
         folder: template of a partition's folder, such as ``dt={partition}``.
         storage_options: options of the object store's client; never secrets.
         read_options: how the files are read where they do not say it themselves.
+        lake_tables: ``refuse`` or ``files``; see `json2vec.reading.lake_tables`.
     """
 
     inputs: str
@@ -44,6 +46,7 @@ class ShardSource:
     folder: str = "dt={partition}"
     storage_options: dict[str, Any] | None = None
     read_options: ReadOptions = DEFAULT
+    lake_tables: LakeTables = "refuse"
 
     @property
     def above(self) -> str:
@@ -71,9 +74,12 @@ class ShardSource:
         """Freeze the partition's files with their rows.
 
         Raises:
-            json2vec.errors.ReadError: no shard, an unreadable one, or shards whose schemas clash; names it.
+            json2vec.errors.ReadError: no shard, an unreadable one, shards whose schemas clash, or the folder of a
+            Delta, Iceberg or Hudi table; names it.
         """
-        return snapshot_files(self.store(partition), Suffix(self.suffix), options=self.read_options)
+        return snapshot_files(
+            self.store(partition), Suffix(self.suffix), options=self.read_options, lake_tables=self.lake_tables
+        )
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import dagster as dg
 
 from j2v_dagster.checks import drift_result
 from json2vec.contract import NO_PROFILE, SAMPLE_ROWS, Limits, Outcome, check_shards
-from json2vec.errors import Json2VecError
-from json2vec.profile.profile import LeafProfile, drift
+from json2vec.errors import ContractBroken, Json2VecError
+from json2vec.profile.profile import LeafProfile, drift, profile_of
 from json2vec.rank_files.settings import PredictSettings
 from json2vec.reading.snapshot import Snapshot
 
@@ -156,6 +156,35 @@ class ContractOptions:
         return drift_result(not moved and not breaches, "\n".join(lines), asset=asset, metadata=metadata)
 
 
+def check_columns(
+    checkpoint: Mapping[str, Any], snapshot: Snapshot, store: Store, settings: PredictSettings, *, subject: str
+) -> None:
+    """Refuse shards that lack a column which the model reads, whatever the contract says and whether there is one.
+
+    Args:
+        checkpoint: the plain values that the checkpoint's file holds.
+        snapshot: the frozen list of the partition's shards.
+        store: the partition's folder, where the shards lie.
+        settings: the settings with which the ranks will predict.
+        subject: pipeline and partition in words; the message begins with it.
+
+    Raises:
+        json2vec.errors.ContractBroken: a column is in none of the shards, and ``missing_columns`` is not ``allow``.
+    """
+    from json2vec.model.checkpoint import described
+    from json2vec.processors import preprocessor_of
+    from json2vec.profile.missing import ColumnCheck
+
+    if settings.missing_columns == "allow":
+        return
+    schema, _ = described(dict(checkpoint), trusted_modules=settings.trusted_modules)
+    preprocessor = preprocessor_of(None, settings.preprocessor, settings.trusted_modules)
+    try:
+        ColumnCheck(schema, profile_of(checkpoint), snapshot).before_ranks(preprocessor, store, settings.on_bad_row)
+    except ContractBroken as exc:
+        raise ContractBroken(f"{subject} (no rank was started, the table keeps its rows): {exc}") from exc
+
+
 _PLOTTED = 50
 
 
@@ -212,4 +241,4 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     return dg.TableMetadataValue(records=records, schema=dg.TableSchema([dg.TableColumn(name) for name in names]))
 
 
-__all__ = ["ContractOptions", "contract_metadata", "drift_rows"]
+__all__ = ["ContractOptions", "check_columns", "contract_metadata", "drift_rows"]

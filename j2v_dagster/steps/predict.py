@@ -17,7 +17,7 @@ from j2v_dagster.attempts.folder import MANIFEST, Attempt, PartitionOutput, defa
 from j2v_dagster.attempts.locks import PartitionLock, partition_lock
 from j2v_dagster.attempts.sealed import reusable, seal
 from j2v_dagster.shards.source import read_inputs
-from j2v_dagster.steps.contract import contract_metadata
+from j2v_dagster.steps.contract import check_columns, contract_metadata
 from j2v_dagster.steps.lineage import columns_read, rank_file_lineage
 from j2v_dagster.steps.pipeline import Pipeline, checkpoint_sha256
 from j2v_dagster.steps.result import Result, rank_files_result, rank_table
@@ -102,10 +102,9 @@ def _prepare(
     if alone:
         log.info(pipeline.estimate_line([snapshot], digest))
     model = load_checkpoint(checkpoint)  # plain values and tensors; refuses a truncated or foreign file
-    compared = pipeline.contract.compare(
-        model, snapshot, pipeline.source.store(partition), pipeline.settings, log=log,
-        subject=f"pipeline {pipeline.name!r}, partition {partition!r}",
-    )  # fmt: skip
+    shards, subject = pipeline.source.store(partition), f"pipeline {pipeline.name!r}, partition {partition!r}"
+    compared = pipeline.contract.compare(model, snapshot, shards, pipeline.settings, log=log, subject=subject)
+    check_columns(model, snapshot, shards, pipeline.settings, subject=subject)
     earlier = output.resumable() if pipeline.options.resume else []
     stored = reusable(output, log=log) if pipeline.options.incremental else None
     pipeline.claims.take_new(output, log)

@@ -12,10 +12,11 @@ import pyarrow as pa
 from json2vec.address import Address
 from json2vec.contract.breach import SEVERITIES, Breach, Limits, Severity
 from json2vec.contract.rates import check_rates
-from json2vec.contract.schema import check_schema, path_text
+from json2vec.contract.schema import check_schema
 from json2vec.enums import Tokens
 from json2vec.errors import ContractBroken, EncodeError, ProcessorError
 from json2vec.profile.profile import Profile, profile_of
+from json2vec.reading.paths import path_text
 from json2vec.reading.row_batch import RowBatch
 from json2vec.schema.schema import Schema
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 
 from json2vec.contract.breach import Breach, Limits, Pair, Severity
-from json2vec.contract.schema import SURE, path_text
+from json2vec.profile.missing import SURE
 from json2vec.profile.profile import Label, Labels, LeafProfile, Lengths, Numbers, Profile
+from json2vec.reading.paths import path_text
 from json2vec.schema.queries import EACH
 from json2vec.schema.schema import Schema
 

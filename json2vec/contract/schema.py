@@ -1,39 +1,23 @@
-"""The schema of new shards against that of the training: what is missing, what changed its type or its place.
-
-A path is what leads to a value: keys, and `EACH` for the items of a list.
-"""
+"""The schema of new shards against that of the training: what is missing, what changed its type or its place."""
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from json2vec.contract.breach import Breach, Severity
-from json2vec.contract.types import child_type, judge, spell
+from json2vec.contract.types import judge, spell
+from json2vec.profile.missing import may_be_missing
 from json2vec.profile.profile import Profile
 from json2vec.reading.formats import declares_types
+from json2vec.reading.paths import Path, bare_name, child_type, nearest, path_text, paths_below
 from json2vec.reading.plain import plain_schema
 from json2vec.reading.type_family import family
 from json2vec.schema.nodes import Leaf
 from json2vec.schema.queries import EACH
 from json2vec.schema.schema import Schema
-
-Path = tuple[str | None, ...]
-_PLAIN = re.compile(r"[\w-]+")
-
-SURE = 1e-6
-"""A column whose values are all missing is a breach where chance makes that so with at most this probability."""
-
-
-def path_text(path: Path) -> str:
-    """``legs[].carrier``; names with odd characters stand in quotes."""
-    keys = ["[]" if key is None else "." + (key if _PLAIN.fullmatch(key) else json.dumps(key)) for key in path]
-    return "".join(keys).removeprefix(".")
 
 
 def check_schema(new_schema: pa.Schema, profile: Profile, schema: Schema, *, suffix: str, rows: int) -> list[Breach]:
@@ -72,9 +56,9 @@ class _Comparison:
         self.profile, self.schema, self.rows = profile, schema, rows
         self.untyped = not declares_types(suffix)
         self.inferred = self.untyped or profile.inferred
-        self.trained_paths = dict(_walk(self.expected))
+        self.trained_paths = dict(paths_below(self.expected))
         self.new_paths = {
-            path: arrow_type for path, arrow_type in _walk(self.new_type) if path not in self.trained_paths
+            path: arrow_type for path, arrow_type in paths_below(self.new_type) if path not in self.trained_paths
         }
         self.breaches: dict[tuple[str, Path], Breach] = {}
 
@@ -200,19 +184,11 @@ class _Comparison:
 
     def _near(self, path: Path, expected: Any) -> str | None:
         """What the missing column may have become."""
-        *above, name = path
-        assert name is not None
-        named = {at: arrow_type for at, arrow_type in self.new_paths.items() if at[-1] is not EACH}
-        siblings = [at for at in named if list(at[:-1]) == above]
-        same = [at for at in named if _bare(at[-1]) == _bare(name)]
-        for at in sorted(same, key=lambda at: at not in siblings):
-            change = "is spelled differently" if at in siblings else "has its name in another place"
-            return f"{path_text(at)} ({spell(named[at])}) is new and {change}"
-        close = difflib.get_close_matches(name, [str(at[-1]) for at in siblings], 1, 0.6)
-        alike = [at for at in siblings if str(at[-1]) in close]
-        if not alike and len([at for at in siblings if family(named[at]) == family(expected)]) == 1:
-            alike = [at for at in siblings if family(named[at]) == family(expected)]
-        return f"{path_text(alike[0])} ({spell(named[alike[0]])}) is new; was it renamed?" if alike else None
+        near = nearest(path, self.new_paths, expected)
+        if near is None:
+            return None
+        at, what = near
+        return f"{path_text(at)} ({spell(self.new_paths[at])}) is new{';' if what.endswith('?') else ' and'} {what}"
 
     def _all_null(self, address: str, path: Path, expected: Any) -> None:
         severity: Severity = "info" if self._ordinary(address) else "error" if address else "warning"
@@ -221,13 +197,7 @@ class _Comparison:
 
     def _ordinary(self, address: str) -> bool:
         """Whether rows like those of the training may well be without any value here."""
-        leaf = self.profile.leaves.get(address)
-        if leaf is None:
-            return False
-        arrays = self.profile.arrays.items()
-        above = [lengths.empty_rate for array, lengths in arrays if address.startswith(f"{array}/")]
-        missing = max([leaf.null_rate if leaf.occupied else 1.0, *above])
-        return missing**self.rows > SURE
+        return may_be_missing(self.profile, address, self.rows)
 
     def _never_seen(self, address: str, path: Path, new_type: Any) -> None:
         self._add("never_seen", "warning", address, path, "no value at all in training", spell(new_type),
@@ -238,7 +208,8 @@ class _Comparison:
             return
         assert name is not None
         for field in new_type:
-            alike = field.name != name and _bare(field.name) == _bare(name) and child_type(new_type, name) is not None
+            alike = field.name != name and bare_name(field.name) == bare_name(name)
+            alike = alike and child_type(new_type, name) is not None
             if alike and (*path, field.name) in self.new_paths and (*path, name) in self.trained_paths:
                 self._add(
                     "name_clash", "warning", address, (*path, name), f"one column {name!r}",
@@ -270,20 +241,3 @@ class _Comparison:
 
 
 _ORDER: tuple[Severity, ...] = ("error", "warning", "info")
-
-
-def _bare(name: str | None) -> str:
-    """A name without case and separators."""
-    return re.sub(r"[\W_]+", "", name or "").casefold()
-
-
-def _walk(arrow_type: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every path below a type, with its type."""
-    below: Iterable[tuple[str | None, Any]] = ()
-    if family(arrow_type) == "object":
-        below = [(child.name, child.type) for child in arrow_type]
-    elif family(arrow_type) == "list":
-        below = [(EACH, arrow_type.value_type)]
-    for key, inner in below:
-        yield (*path, key), inner
-        yield from _walk(inner, (*path, key))

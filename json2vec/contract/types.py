@@ -34,14 +34,6 @@ def spell(arrow_type: Any, *, width: int = 120) -> str:
     return "null (every value is missing)" if name == "null" else str(arrow_type)
 
 
-def child_type(arrow_type: Any, key: str | None) -> pa.DataType | None:
-    """The type below a key of an object or map; None where an object has no such key."""
-    if pa.types.is_map(arrow_type):
-        return arrow_type.item_type
-    index = arrow_type.get_field_index(key) if key is not None and pa.types.is_struct(arrow_type) else -1
-    return arrow_type.field(index).type if index >= 0 else None
-
-
 def judge(leaf: Leaf | None, expected: pa.DataType, found: pa.DataType, *, inferred: bool) -> Verdict:
     """Whether a leaf reads ``found`` as it read ``expected``; its field type decides.
 

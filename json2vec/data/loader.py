@@ -20,6 +20,7 @@ from json2vec.data.reuse_rows import StoredPredictions, chunk_rows, reuse_rows
 from json2vec.enums import Strata
 from json2vec.errors import Json2VecError
 from json2vec.processors import Preprocessor, as_preprocessor
+from json2vec.profile.missing import ColumnCheck
 from json2vec.reading.plan import Plan, Ranges, part
 from json2vec.reading.preprocessing import PreprocessorRun
 from json2vec.reading.readers import OnBadRow, read_rows
@@ -83,6 +84,16 @@ def _each(groups: Iterator[list[Batch]]) -> Iterator[Batch]:
             yield from group
 
 
+def checked(batches: Iterator[RowBatch], check: ColumnCheck) -> Iterator[RowBatch]:
+    """The same batches; the observations of the first that has rows are checked for missing columns."""
+    looked = False
+    for batch in batches:
+        if not looked and len(batch):
+            check(batch.observations.schema)
+            looked = True
+        yield batch
+
+
 class PlannedDataset(IterableDataset):
     """One rank's share of a plan, read in order and encoded; yields `Batch`es whose ``rows`` hold their spans.
 
@@ -106,6 +117,7 @@ class PlannedDataset(IterableDataset):
             thread.
         stored: predictions of an earlier attempt; only rows that it does not know are preprocessed and encoded, and the
             ``rows`` of a batch then account for up to 65,536 input rows (`json2vec.data.reuse_rows`).
+        check_columns: called once with the schema of the first observations; raises where a column is missing.
 
     Raises:
         Json2VecError: ``rank`` is not in the plan.
@@ -126,6 +138,7 @@ class PlannedDataset(IterableDataset):
         padded: bool = False,
         depth: int = 2,
         stored: StoredPredictions | None = None,
+        check_columns: ColumnCheck | None = None,
     ) -> None:
         super().__init__()
         plan.share(rank)
@@ -134,7 +147,7 @@ class PlannedDataset(IterableDataset):
         self._source, self._preprocessor = store_or_frame, as_preprocessor(preprocessor)
         self._on_bad_row: OnBadRow = on_bad_row
         self._check, self._depth = check, depth
-        self.stored = stored
+        self.stored, self._check_columns = stored, check_columns
 
     def ranges(self) -> Ranges:
         """The row-number ranges that this process (rank and worker) reads."""
@@ -180,10 +193,11 @@ class PlannedDataset(IterableDataset):
         return ([batch] for batch in batches)
 
     def _rows(self, size: int, ranges: Ranges, preprocessor: Preprocessor | None) -> Iterator[RowBatch]:
-        return read_rows(
+        rows = read_rows(
             self.plan.snapshot, self._source, ranges, batch_size=size, preprocessor=preprocessor,
             on_bad_row=self._on_bad_row, check=self._check, strata=self.strata,
         )  # fmt: skip
+        return rows if self._check_columns is None or preprocessor is None else checked(rows, self._check_columns)
 
     def _encode(self, rows: RowBatch) -> Batch:
         if self._on_bad_row == "quarantine" and self.strata is Strata.predict:

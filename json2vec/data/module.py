@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import lightning.pytorch as lit
 import torch
@@ -16,6 +16,7 @@ from json2vec.data.training import EpochLoader, TrainingDataset
 from json2vec.enums import ShardingStrategy, Strata
 from json2vec.errors import ProcessorError, SchemaError
 from json2vec.processors import Preprocessor, PreprocessorLike, as_preprocessor, preprocessor_mismatch
+from json2vec.profile.missing import ColumnCheck, MissingColumns
 from json2vec.profile.profile import Profile
 from json2vec.profile.profiler import Profiler
 from json2vec.profile.sampling import PROFILE_ROWS, profile_rows
@@ -55,6 +56,7 @@ class DataModule(lit.LightningDataModule):
         defaults: the value of each option for splits that a mapping leaves out, by name.
         seed: the seed of the training order.
         on_bad_row: ``raise`` or ``quarantine``; see `json2vec.reading.readers.read_rows`.
+        missing_columns: ``raise``, or ``allow`` for columns that no file has; see `json2vec.profile.missing`.
         strict_preprocessor: raise, instead of warn, where the preprocessor is not the one of the training.
         keywords: keyword arguments for the preprocessor.
 
@@ -72,12 +74,16 @@ class DataModule(lit.LightningDataModule):
         defaults: Mapping[str, Any],
         seed: int,
         on_bad_row: OnBadRow,
+        missing_columns: MissingColumns,
         strict_preprocessor: bool,
         keywords: Mapping[str, Any],
     ) -> None:
         super().__init__()
         self.model, self.seed = model, seed
         self.on_bad_row: OnBadRow = on_bad_row
+        if missing_columns not in get_args(MissingColumns):
+            raise SchemaError(f"missing_columns must be 'raise' or 'allow'; got {missing_columns!r}")
+        self.missing_columns: MissingColumns = missing_columns
         self.strict_preprocessor = strict_preprocessor
         self.splits = {Strata(name): split for name, split in splits.items() if split is not None}
         self.preprocessor = self._preprocessor(preprocessor, keywords, {*defaults, *Strata, "model", "preprocessor"})
@@ -168,10 +174,24 @@ class DataModule(lit.LightningDataModule):
         elif stage == "predict":
             self._compare_preprocessor()
 
+    def _column_check(self, strata: Strata) -> ColumnCheck | None:
+        """What the rows of a split must have; a schema that is known before any row is checked at once.
+
+        Returns:
+            the check of what the preprocessor makes, which is known with its first rows; None where nothing is left to
+            check.
+        """
+        if self.missing_columns == "allow" or not hasattr(self.model, "schema"):
+            return None
+        check = ColumnCheck(self.model.schema, self.model.profile, self.snapshot(strata), strata)
+        return check.before_rows(self.preprocessor)
+
     def _learn(self) -> None:
+        if not self.model.vocabularies and not hasattr(self.model, "schema"):
+            return
+        self._column_check(Strata.train)
         if not self.model.vocabularies:
-            if hasattr(self.model, "schema"):
-                self.learn_profile()
+            self.learn_profile()
             return
         snapshot, source = self.opened(Strata.train)
         profiler = Profiler(self.model.schema, self.model.vocabularies) if hasattr(self.model, "schema") else None
@@ -224,7 +244,7 @@ class DataModule(lit.LightningDataModule):
             chosen["file_buffer_size"] = self.option("file_buffer_size", Strata.train)
         dataset = TrainingDataset(
             snapshot, source, self.model, rank=rank, world_size=world_size, preprocessor=self.preprocessor,
-            seed=self.seed, **chosen,
+            seed=self.seed, check_columns=self._column_check(Strata.train), **chosen,
         )  # fmt: skip
         return self._loader(dataset, Strata.train)
 
@@ -248,7 +268,7 @@ class DataModule(lit.LightningDataModule):
         rank, world_size = rank_and_world(self.trainer)
         dataset = PlannedDataset(
             Plan(snapshot, world_size), source, self.model, rank=rank, preprocessor=self.preprocessor, strata=strata,
-            on_bad_row=self.on_bad_row, padded=strata is not Strata.predict,
+            on_bad_row=self.on_bad_row, padded=strata is not Strata.predict, check_columns=self._column_check(strata),
         )  # fmt: skip
         return self._loader(dataset, strata)
 

@@ -10,6 +10,7 @@ from json2vec.data.module import COMMON_OPTIONS, DataModule
 from json2vec.enums import ShardingStrategy, Strata
 from json2vec.errors import SchemaError
 from json2vec.processors import PreprocessorLike
+from json2vec.profile.missing import MissingColumns
 from json2vec.reading.readers import OnBadRow
 from json2vec.reading.snapshot import Snapshot, frame_table, snapshot_frame
 from json2vec.reading.source import Source
@@ -47,9 +48,12 @@ class PolarsDataModule(DataModule):
         replacement: draw the training chunks with replacement.
         seed: the seed of the training order.
         on_bad_row: unused by frames, whose rows are all readable; ``raise``.
+        missing_columns: ``raise``, or ``allow`` where every row may lack a column that the model reads: its values are
+            null then (`json2vec.profile.missing`).
         strict_preprocessor: raise where the preprocessor is not the one the model was trained with (default: warn).
 
     Raises:
+        ContractBroken: (when a split is first needed) a column that the model reads is not in the frame.
         SchemaError: no frame, both ``dataframe`` and a split, or an unknown keyword.
     """
 
@@ -73,6 +77,7 @@ class PolarsDataModule(DataModule):
         replacement: bool | Mapping[str, bool] = False,
         seed: int = 0,
         on_bad_row: OnBadRow = "raise",
+        missing_columns: MissingColumns = "raise",
         strict_preprocessor: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -105,6 +110,7 @@ class PolarsDataModule(DataModule):
             defaults=COMMON_OPTIONS,
             seed=seed,
             on_bad_row=on_bad_row,
+            missing_columns=missing_columns,
             strict_preprocessor=strict_preprocessor,
             keywords=kwargs,
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pyarrow as pa
 
@@ -13,6 +13,8 @@ from json2vec.data.module import COMMON_OPTIONS, DataModule
 from json2vec.enums import ShardingStrategy, Strata, Suffix
 from json2vec.errors import SchemaError
 from json2vec.processors import PreprocessorLike
+from json2vec.profile.missing import MissingColumns
+from json2vec.reading.lake_tables import LakeTables
 from json2vec.reading.options import CsvOptions, EmptyFiles, read_options
 from json2vec.reading.readers import OnBadRow
 from json2vec.reading.snapshot import Snapshot, snapshot_files
@@ -46,6 +48,10 @@ class StreamingDataModule(DataModule):
         input_schema: the columns to read and their types, instead of all columns of all files.
         storage_options: passed to the object store's client.
         on_bad_row: ``raise``, or ``quarantine`` to set rows of NDJSON and CSV that cannot be read aside.
+        missing_columns: ``raise``, or ``allow`` where every row may lack a column that the model reads: its values are
+            null then (`json2vec.profile.missing`).
+        lake_tables: ``refuse``, or ``files`` to read every file in the folder of a Delta, Iceberg or Hudi table, also
+            those that the table has removed (`json2vec.reading.lake_tables`).
         csv: how CSV is cut into cells: `json2vec.reading.options.CsvOptions`, or a mapping such as
             ``{"separator": ";", "encoding": "latin-1"}``.
         empty_files: what a file of 0 bytes is: ``raise`` an error, or ``skip``, a file without rows.
@@ -55,6 +61,7 @@ class StreamingDataModule(DataModule):
     Raises:
         SchemaError: no split, an unknown suffix, a malformed pattern, an unknown keyword, or options of reading that
             cannot be meant.
+        ContractBroken: (when a split is first needed) a column that the model reads is in none of the files.
         ReadError: (when a split is first needed) a root that is missing, a pattern that matches no file, a file that
             cannot be read.
     """
@@ -83,6 +90,8 @@ class StreamingDataModule(DataModule):
         storage_options: dict[str, Any] | None = None,
         seed: int = 0,
         on_bad_row: OnBadRow = "raise",
+        missing_columns: MissingColumns = "raise",
+        lake_tables: LakeTables = "refuse",
         strict_preprocessor: bool = False,
         csv: CsvOptions | Mapping[str, Any] | None = None,
         empty_files: EmptyFiles = "raise",
@@ -92,8 +101,11 @@ class StreamingDataModule(DataModule):
         if suffix not in list(Suffix):
             raise SchemaError(f"suffix {suffix!r} is unknown; expected one of {[str(member) for member in Suffix]}")
         self.root, self.suffix, self.input_schema = os.fspath(root), Suffix(suffix), input_schema
+        if lake_tables not in get_args(LakeTables):
+            raise SchemaError(f"lake_tables must be 'refuse' or 'files'; got {lake_tables!r}")
         self.storage_options = storage_options
         self.read_options = read_options(suffix, csv=csv, empty_files=empty_files, folder_columns=folder_columns)
+        self.lake_tables: LakeTables = lake_tables
         splits = {"train": train, "validate": validate, "test": test, "predict": predict}
         for name, pattern in splits.items():
             if isinstance(pattern, str):
@@ -113,6 +125,7 @@ class StreamingDataModule(DataModule):
             defaults=STREAMING_OPTIONS,
             seed=seed,
             on_bad_row=on_bad_row,
+            missing_columns=missing_columns,
             strict_preprocessor=strict_preprocessor,
             keywords=kwargs,
         )  # fmt: skip
@@ -121,5 +134,8 @@ class StreamingDataModule(DataModule):
         store = open_store(self.root, self.storage_options)
         if isinstance(split, Snapshot):
             return split, store
-        options = self.read_options
-        return snapshot_files(store, self.suffix, match=split, input_schema=self.input_schema, options=options), store
+        snapshot = snapshot_files(
+            store, self.suffix, match=split, input_schema=self.input_schema, options=self.read_options,
+            lake_tables=self.lake_tables,
+        )  # fmt: skip
+        return snapshot, store

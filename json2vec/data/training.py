@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from json2vec.batch import Batch
 from json2vec.data.encoder import Encoder
-from json2vec.data.loader import prefetch
+from json2vec.data.loader import checked, prefetch
 from json2vec.enums import ShardingStrategy, Strata
 from json2vec.errors import ProcessorError
 from json2vec.processors import Preprocessor, as_preprocessor
+from json2vec.profile.missing import ColumnCheck
 from json2vec.reading.readers import read_rows
 from json2vec.reading.row_batch import RowBatch
 from json2vec.reading.snapshot import Snapshot
@@ -53,6 +54,7 @@ class TrainingDataset(IterableDataset):
         sample_rate: the part of its rows, 0 < r <= 1, that a worker draws for an epoch.
         replacement: draw the units with replacement; an epoch still has as many rows as there are.
         seed: the seed of every random choice above.
+        check_columns: called once a piece with the schema of its first observations; raises where a column is missing.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class TrainingDataset(IterableDataset):
         sample_rate: float = 1.0,
         replacement: bool = False,
         seed: int = 0,
+        check_columns: ColumnCheck | None = None,
     ) -> None:
         super().__init__()
         self.snapshot, self.model, self.rank, self.world_size = snapshot, model, rank, world_size
@@ -78,6 +81,7 @@ class TrainingDataset(IterableDataset):
         self.sharding, self.chunk_batch_size = ShardingStrategy(sharding), chunk_batch_size
         self.observation_buffer_size, self.file_buffer_size = observation_buffer_size, file_buffer_size
         self.sample_rate, self.replacement, self.seed = sample_rate, replacement, seed
+        self._check_columns = check_columns
         # In shared memory, so that workers which live for many epochs see it move.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -216,10 +220,11 @@ class TrainingDataset(IterableDataset):
 
     def _read(self, pieces: tuple[tuple[int, int], np.ndarray | None]) -> Iterator[RowBatch]:
         (start, stop), keep = pieces
-        for rows in read_rows(
+        batches = read_rows(
             self.snapshot, self._source, [(start, stop)], batch_size=self.chunk_batch_size,
             preprocessor=self._preprocessor, check=False, strata=Strata.train,
-        ):  # fmt: skip
+        )  # fmt: skip
+        for rows in batches if self._check_columns is None else checked(batches, self._check_columns):
             if keep is None:
                 yield rows
                 continue

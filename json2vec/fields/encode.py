@@ -90,9 +90,8 @@ def resolve(
 
 
 def _resolves(records: Any, *arguments: Any) -> bool:
-    *arguments, predict = arguments
     try:
-        resolve_rows(records, *arguments, predict=predict)
+        resolve_rows(records, *arguments[:-1], predict=arguments[-1])
     except Exception:
         return False
     return True

@@ -7,6 +7,7 @@ row, C d_model.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import struct as structs
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +36,7 @@ from json2vec.model.occupied_slots import occupied, skips
 from json2vec.model.predictions import EMBEDDING, Predictions, output_type, python_view
 from json2vec.nn.slots import Slots
 from json2vec.processors import apply_postprocessor
+from json2vec.profile.missing import MissingColumns, check_table, foreign_keys
 from json2vec.profile.profile import Profile, profile_of
 from json2vec.reading.row_batch import RowBatch
 from json2vec.schema.nodes import Node
@@ -86,6 +88,7 @@ class Model(ModuleTree):
     def encode(
         self, batch: RowBatch | pa.RecordBatch | pa.Table | Sequence[Mapping[str, Any]],
         preprocess: Callable[[dict], dict] | None = None, strata: Strata | str = Strata.predict, mask: bool = True,
+        missing_columns: MissingColumns = "raise",
     ) -> Batch:  # fmt: skip
         """Encode rows.
 
@@ -94,12 +97,17 @@ class Model(ModuleTree):
             preprocess: applied to each record of a list first.
             strata: in ``train`` new labels are learned; in all but ``predict`` slots are hidden.
             mask: False hides nothing.
+            missing_columns: ``allow`` takes the values of a column that a `pa.Table` lacks as null. Record batches,
+                which are a piece of something that was checked, and records of a list may leave columns out anyway.
 
         Raises:
+            ContractBroken: a table lacks a column that the model reads.
             EncodeError: a value that its field cannot encode.
         """
         strata = Strata(strata)
         rows: Any = one_batch(batch) if isinstance(batch, pa.Table) else batch
+        if isinstance(batch, pa.Table) and preprocess is None and missing_columns == "raise":
+            check_table(self.schema, rows, strata)
         if preprocess is not None:
             if isinstance(rows, RowBatch):
                 raise TypeError("rows of a data module are preprocessed by the data module; expected a list of records")
@@ -265,8 +273,13 @@ class Model(ModuleTree):
 
         Returns:
             for each address a dict of row-aligned lists.
+
+        Raises:
+            EncodeError: a value that its field cannot encode, or records without a single key that the model reads.
         """
         records = [preprocess(dict(record)) for record in batch] if preprocess is not None else list(batch)
+        if (why := foreign_keys(self.schema, itertools.chain.from_iterable(records))) is not None:
+            raise EncodeError(why)
         was_training = self.training
         self.eval()
         try:

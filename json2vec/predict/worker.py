@@ -110,6 +110,7 @@ def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress
 
     from json2vec.data.loader import PlannedDataset
     from json2vec.processors import postprocessor_of, preprocessor_of
+    from json2vec.profile.missing import ColumnCheck
     from json2vec.rank_files.writer import Writer
 
     rank, world_size = rank_and_world()
@@ -120,9 +121,13 @@ def run_job(job: PredictJob, *, worker: Worker | None = None, progress: Progress
     worker = Worker() if worker is None else worker
     model, fingerprint = worker.model(job)
     plan = plan_job(job)
+    preprocessor = preprocessor_of(None, job.preprocessor, job.trusted_modules)
+    check = None
+    if job.missing_columns == "raise":
+        check = ColumnCheck(model.schema, model.profile, plan.snapshot).before_rows(preprocessor)
     dataset = PlannedDataset(
         plan, open_store(plan.snapshot.root, job.storage_options), model, rank=rank, on_bad_row=job.on_bad_row,
-        preprocessor=preprocessor_of(None, job.preprocessor, job.trusted_modules),
+        preprocessor=preprocessor, check_columns=check,
     )  # fmt: skip
     settings = job_settings_digest(job)
     postprocessor = postprocessor_of(None, job.postprocessor, job.trusted_modules)

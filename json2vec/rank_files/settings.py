@@ -145,6 +145,14 @@ class SharedSettings(BaseModel):
             example="quarantine",
         ),
     ] = "raise"
+    missing_columns: Annotated[
+        Literal["raise", "allow"],
+        about(
+            "What happens where a column that the model reads is in none of the files: raise refuses before any rank "
+            "starts, allow takes all its values as missing.",
+            example="allow",
+        ),
+    ] = "raise"
     max_rejected: Annotated[
         int | float,
         about(

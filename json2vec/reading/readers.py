@@ -191,7 +191,8 @@ class _Source:
             if piece.bad and self._bad == "raise":
                 raise self._bad_row(where.file, piece.bad[0])
             named = _named(address, piece.rows)
-            batch = piece.batch
+            table = self.snapshot.table
+            batch = piece.batch if table is None else table.complete(piece.batch, where.file)
             if names := self.snapshot.options.folder_columns:
                 values = folder_values(address, names)
                 batch = with_folder_columns(batch, values, self.snapshot.schema, named)

@@ -30,10 +30,12 @@ from json2vec.reading.conform import Unifier, conform
 from json2vec.reading.folder_columns import folder_values
 from json2vec.reading.formats import FORMATS, ends_with, foreign, format_of, read_error
 from json2vec.reading.formats.blocks import EmptyFile
+from json2vec.reading.lake_tables import LakeTables, TableFolders, refuse_tables
 from json2vec.reading.lasting import lasting_schema
 from json2vec.reading.options import DEFAULT, ReadOptions
 from json2vec.reading.plain import plain_schema
 from json2vec.reading.row_hash import row_hash
+from json2vec.reading.table_version import TableVersion
 from json2vec.storage.store import Entry, Store
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Snapshot:
             (ETag or mtime), number of rows.
         schema: the files' schemas, unified.
         options: how the files are read where they do not say it themselves.
+        table: which version of a table the files are, and what its log alone knows; None where they are no table.
     """
 
     root: str
@@ -68,6 +71,7 @@ class Snapshot:
     files: pa.Table
     schema: pa.Schema
     options: ReadOptions = DEFAULT
+    table: TableVersion | None = None
 
     @property
     def rows(self) -> int:
@@ -94,6 +98,8 @@ class Snapshot:
         sha.update(_schema_text(self.schema).encode())
         if options := self.options.to_plain():
             sha.update(json.dumps(options, sort_keys=True).encode())
+        if self.table is not None and self.table.columns.num_columns:
+            sha.update(self.table.texts().encode())
         return sha.hexdigest()
 
     def path(self, file: int) -> str:
@@ -107,11 +113,13 @@ class Snapshot:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict for `json.dumps`; the schema as base64 of its IPC bytes, options only where there are some."""
+        table = {} if self.table is None else {"table": self.table.to_plain()}
         plain = {
             "root": self.root,
             "suffix": str(self.suffix),
             "files": self.files.to_pydict(),
             "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
+            **table,
         }
         options = self.options.to_plain()
         return plain | {"options": options} if options else plain
@@ -121,8 +129,9 @@ class Snapshot:
         """The inverse of `to_json`."""
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(value["schema"])))
         options = ReadOptions.model_validate(value.get("options", {}))
+        table = None if "table" not in value else TableVersion.from_plain(value["table"])
         files = pa.table(value["files"], schema=FILES_SCHEMA)
-        return Snapshot(value["root"], Suffix(value["suffix"]), files, schema, options)
+        return Snapshot(value["root"], Suffix(value["suffix"]), files, schema, options, table)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Snapshot) and (self.root, self.digest) == (other.root, other.digest)
@@ -160,10 +169,18 @@ def list_shards(store: Store, suffix: Suffix | str, *, match: str | re.Pattern[s
     Raises:
         ReadError: the root is missing or cannot be listed.
     """
-    suffix = Suffix(suffix)
+    return _listed(store, suffix, match)[0]
+
+
+def _listed(
+    store: Store, suffix: Suffix | str, match: str | re.Pattern[str] | None
+) -> tuple[pa.Table, TableFolders]:
+    """The table of `list_shards`, and the folders of tables that were met on the way."""
+    suffix, tables = Suffix(suffix), TableFolders()
     pattern = re.compile(match) if match is not None else None
     try:
-        return _shard_table(entry for entry in store.list() if _is_shard(entry, store, suffix, pattern))
+        entries = tables.seen(store.list())
+        return _shard_table(entry for entry in entries if _is_shard(entry, store, suffix, pattern)), tables
     except StoreError as exc:
         raise ReadError(str(exc)) from exc
 
@@ -192,6 +209,7 @@ def snapshot_files(
     paths: Iterable[str] | None = None,
     input_schema: pa.Schema | None = None,
     options: ReadOptions = DEFAULT,
+    lake_tables: LakeTables = "refuse",
 ) -> Snapshot:
     """Freeze the input files: list them, count their rows and unite their schemas.
 
@@ -202,13 +220,18 @@ def snapshot_files(
         paths: the files themselves, relative to the store's root, instead of a pattern.
         input_schema: the columns to read, instead of all that the files have. A column that a file lacks is null.
         options: how the files are read; the snapshot keeps them.
+        lake_tables: ``refuse`` files that lie in the folder of a Delta, Iceberg or Hudi table, or take such a folder's
+            ``files`` like any others; see `json2vec.reading.lake_tables`. Files of ``paths`` are taken as they are.
 
     Raises:
-        ReadError: no matching file, an unreadable file, or files whose schemas clash; names the pattern or the file.
+        ReadError: no matching file, an unreadable file, files whose schemas clash, or the folder of a table; names the
+            pattern, the file or the folder.
     """
     suffix = Suffix(suffix)
     if paths is None:
-        shards = list_shards(store, suffix, match=match)
+        shards, tables = _listed(store, suffix, match)
+        if lake_tables == "refuse" and shards.num_rows:
+            refuse_tables(store, tables, (path for chunk in shards["path"].chunks for path in _strings(chunk)))
     else:
         shards = _shard_table(_stat(store, path) for path in sorted(set(paths)))
     if not shards.num_rows:

@@ -35,6 +35,8 @@ from json2vec.processors import (
     as_preprocessor,
     preprocessor_mismatch,
 )
+from json2vec.profile.missing import unread_leaves
+from json2vec.schema.schema import Schema
 from json2vec.serving.batcher import Batcher
 from json2vec.serving.predictor import Predictor
 from json2vec.serving.settings import ServiceSettings
@@ -135,7 +137,8 @@ class Deployment:
 
         Raises:
             CheckpointError: the checkpoint cannot be loaded.
-            SchemaError: the accelerator is not there, or ``reconstruct`` names no leaf.
+            SchemaError: the accelerator is not there, ``reconstruct`` names no leaf, or the request model lacks a field
+                that the model reads.
             ProcessorError: the preprocessor is not that of training, with ``strict_preprocessor``.
         """
         from json2vec.serving.application import application
@@ -144,6 +147,7 @@ class Deployment:
             self._loaded_model().to(_device(self.settings.accelerator)).eval(),
             preprocessor=self.preprocessor, postprocessor=self.postprocessor, reconstruct=self.reconstruct,
         )  # fmt: skip
+        self._compare_request(predictor.schema)
         chosen = self.settings
         batcher = Batcher(
             predictor, max_batch_size=chosen.max_batch_size, batch_timeout=chosen.batch_timeout,
@@ -153,6 +157,17 @@ class Deployment:
             batcher, self.request, self.response, max_body_bytes=chosen.max_body_bytes,
             body_timeout=chosen.body_timeout,
         )  # fmt: skip
+
+    def _compare_request(self, schema: Schema) -> None:
+        """Refuse a request model that takes away what the model reads: every value would be null."""
+        request = self.request
+        if request is None or self.preprocessor is not None or request.model_config.get("extra") == "allow":
+            return
+        if absent := unread_leaves(schema, request.model_fields):
+            raise SchemaError(
+                f"forge(request={request.__name__}): it has no field for {absent}, which the model reads; its fields "
+                f"are {list(request.model_fields)}. Remedy: declare each, with `| None = None` where it may be absent"
+            )
 
     def serve(self) -> None:
         """Serve until interrupted.

@@ -12,7 +12,9 @@ from json2vec.errors import EncodeError, Json2VecError, ProcessorError
 from json2vec.model.model import Model
 from json2vec.model.predictions import python_view
 from json2vec.processors import Postprocessor, Preprocessor, apply_postprocessor
+from json2vec.profile.missing import foreign_keys
 from json2vec.reading.limits import MAX_DEPTH, depth_message, too_deep
+from json2vec.schema.schema import Schema
 
 Record = dict[str, Any]
 
@@ -44,6 +46,11 @@ class Predictor:
         model.written(reconstruct)  # names that are no leaf fail here, before the first request
         self._model, self._reconstruct = model, tuple(reconstruct)
         self._preprocessor, self._postprocessor = preprocessor, postprocessor
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the model."""
+        return self._model.schema
 
     def __call__(self, records: Sequence[Record]) -> list[Record | Exception]:
         """For each record address -> payload without a row dimension, or an exception (`BadRecord`: its own fault)."""
@@ -83,7 +90,8 @@ class Predictor:
             return BadRecord(depth_message())
         preprocessor = self._preprocessor
         if preprocessor is None:
-            return record
+            why = foreign_keys(self._model.schema, record)
+            return record if why is None else BadRecord(why)
         try:
             argument: Any = dict(record)
             if preprocessor.columnar:

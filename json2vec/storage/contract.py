@@ -41,6 +41,15 @@ class StoreContract:
         assert store.exists()
         assert list(store.list()) == []
 
+    def test_above_is_the_inverse_of_below(self, store: Store) -> None:
+        store.write("a/b/file", b"deep")
+        above = store.below("a/b").above()
+        if above is not None:  # a kind of store may not be able to tell
+            assert [entry.path for entry in above.list()] == ["b/file"]
+            for _ in range(100):
+                above = above and above.above()
+            assert above is None, "there is a top"
+
     def test_a_store_below_has_the_same_files_under_shorter_paths(self, store: Store) -> None:
         inner = store.below("a/b")
         inner.write("c.txt", b"1")

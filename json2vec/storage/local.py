@@ -47,6 +47,10 @@ class LocalStore:
     def below(self, path: str) -> LocalStore:
         return LocalStore(self._local(path))
 
+    def above(self) -> LocalStore | None:
+        here = os.path.realpath(self.root)  # what is above a link is what is above the folder that it leads to
+        return None if os.path.dirname(here) == here else LocalStore(os.path.dirname(here))
+
     def exists(self) -> bool:
         return os.path.isdir(self.root)
 

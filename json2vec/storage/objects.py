@@ -24,8 +24,11 @@ class ObjectStore(Store):
     """The part of `Store` that follows from the rest where there are objects instead of files.
 
     A subclass adds ``root``, `uri`, `below`, `list`, `folders`, `stat`, `open`, `read`, `write`, `upload`, `copy`,
-    `delete`, `now` and, if polars needs any, `polars_options`.
+    `delete`, `now` and, if polars needs any, `polars_options`; `above`, if the folders above a root shall be known.
     """
+
+    def above(self) -> Store | None:
+        return None
 
     def exists(self) -> bool:
         return True  # a folder begins with its first object

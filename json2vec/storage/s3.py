@@ -109,6 +109,9 @@ class S3Store(ObjectStore):
         self._key(path)  # refuses one that leaves the root
         return S3Store(self.uri(path), self._options)
 
+    def above(self) -> S3Store | None:
+        return S3Store(self.root.rpartition("/")[0], self._options) if self.prefix else None
+
     def _key(self, path: str) -> str:
         if path.startswith("/") or ".." in path.split("/") or "\0" in path:
             raise StoreError(f"path {path!r} leaves the root {self.root}: expected a relative path without '..'")

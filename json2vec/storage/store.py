@@ -77,6 +77,11 @@ class Store(Protocol):
         """The store of the same kind, with the same options, whose root is the folder ``path`` of this one."""
         ...
 
+    def above(self) -> Store | None:
+        """The store whose root is the folder above this root, with the same options; None at the top of a disk or of a
+        bucket, or where this kind of store cannot tell."""
+        ...
+
     def exists(self) -> bool:
         """Whether the root can be listed. A local folder must be there. In an object store every prefix is: a folder
         begins with its first file."""

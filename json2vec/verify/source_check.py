@@ -92,6 +92,9 @@ class SourceCheck:
         self._examples: list[str] = []
         self._rows, self._left = rows, FETCH_BYTES
         self._options = Options(**snapshot.options.csv.model_dump())
+        # Columns that stand in the name of the folder or in the log of a table, not in the file.
+        self._beside = set(snapshot.options.folder_columns)
+        self._beside |= set() if snapshot.table is None else set(snapshot.table.columns.column_names)
 
     def add(self, batch: pa.RecordBatch, plan_rows: np.ndarray, first: int, where: str) -> None:
         """Offer a batch of a rank file, of which the sampled rows are kept.
@@ -283,8 +286,8 @@ class SourceCheck:
         if now is not None and now[2] != batch.column("source").field("hash")[at].as_py():
             now = None  # another row than was predicted: the finding `inputs` fails
         for field in self._snapshot.schema:
-            if field.name in self._snapshot.options.folder_columns:
-                continue  # in the name of the folder, not in the file
+            if field.name in self._beside:
+                continue
             if field.name in kept:
                 values = has.field(kept[field.name])
                 yield field.name, values.type, plain_value(values[at]) if has[at].is_valid else None, where

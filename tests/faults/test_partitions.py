@@ -21,7 +21,7 @@ def pipeline(root: Path, **options: Any) -> dg.Definitions:
 
 
 @pytest.mark.parametrize(("first", "last"), [("2024-01-03", "2024-01-01"), ("2024-01-02", "2023-01-01")])
-def test_33_a_run_over_no_partition_is_no_success(tmp_path: Path, first: str, last: str) -> None:
+def test_36_a_run_over_no_partition_is_no_success(tmp_path: Path, first: str, last: str) -> None:
     days = {"kind": "daily", "start": "2024-01-01", "end": "2024-01-04"}
     job = pipeline(tmp_path, partitions=days, backfill="single_run").resolve_job_def("shop_predict")
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
@@ -34,7 +34,7 @@ def test_33_a_run_over_no_partition_is_no_success(tmp_path: Path, first: str, la
     assert any(f"its range is from '{first}' to '{last}'; expected one partition or more" in text for text in said)
 
 
-def test_34_the_hour_that_comes_twice_stops_no_tick(tmp_path: Path) -> None:
+def test_37_the_hour_that_comes_twice_stops_no_tick(tmp_path: Path) -> None:
     for hour in ("00", "01", "01-0500", "02", "odd"):
         (tmp_path / "in/2025/11/02" / hour).mkdir(parents=True)
         (tmp_path / "in/2025/11/02" / hour / "a.parquet").write_bytes(b"PAR1")

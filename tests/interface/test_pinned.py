@@ -70,6 +70,7 @@ NOT_IN_THE_DIGEST: dict[str, Any] = {
     "flush_every_n_batches": 8,
     "on_bad_row": "quarantine",
     "max_rejected": 7,
+    "missing_columns": "allow",
     "reuse": "s3://bucket/earlier",
 }
 IN_THE_DIGEST: dict[str, Any] = {
@@ -132,7 +133,8 @@ PLAIN_JSON = (
     '"snapshot":{"root":"inputs"},"intervals":[[0,14]],"world_size":1,"storage_options":{},"scratch":null,'
     '"batch_size":null,"accelerator":"cpu","precision":"32-true","threads":null,"preprocessor":null,'
     '"postprocessor":null,"trusted_modules":[],"inputs":true,"reconstruct":[],"segment_rows":1000000,'
-    '"flush_every_n_batches":null,"on_bad_row":"raise","max_rejected":0.01,"reuse":null}'
+    '"flush_every_n_batches":null,"on_bad_row":"raise","max_rejected":0.01,"missing_columns":"raise",'
+    '"reuse":null}'
 )
 EVERYTHING_JSON = (
     '{"format":1,"attempt":"20261124T120000Z-00000002","checkpoint":"s3://bucket/model.ckpt",'
@@ -143,7 +145,7 @@ EVERYTHING_JSON = (
     '"preprocessor":"pinned_package.functions:before","postprocessor":"pinned_module:after",'
     '"trusted_modules":["pinned_package.functions","pinned_module","pinned_nowhere"],"inputs":["id","ü"],'
     '"reconstruct":["record/label"],"segment_rows":1000,"flush_every_n_batches":8,"on_bad_row":"quarantine",'
-    '"max_rejected":7,"reuse":"s3://bucket/earlier"}'
+    '"max_rejected":7,"missing_columns":"allow","reuse":"s3://bucket/earlier"}'
 )
 
 
@@ -272,13 +274,14 @@ def test_frozen_documents_are_written_with_the_same_bytes(kind: Any, name: str) 
 
 def test_json2vec_exports_the_same_names() -> None:
     assert sorted(j2v.__all__) == [
-        "Address", "AlignmentError", "Array", "AttentionMode", "Category", "CheckpointError", "DateParts", "Deployment",
-        "EncodeError", "Entity", "FieldType", "IncompletePredictions", "Json2VecError", "Leaf", "MASK_LITERAL", "Mask",
-        "Metric", "Model", "Number", "Overflow", "PolarsDataModule", "PredictJob", "Predictions", "ProcessorError",
-        "ReadError", "Schema", "SchemaError", "Set", "ShardingStrategy", "SnapshotChanged", "StoreError", "Strata",
-        "StreamingDataModule", "Suffix", "TensorKey", "Text", "Tokens", "Vector", "VerificationFailed", "Writer",
+        "Address", "AlignmentError", "Array", "AttentionMode", "Category", "CheckpointError", "ContractBroken",
+        "DateParts", "Deployment", "EncodeError", "Entity", "FieldType", "IncompletePredictions", "Json2VecError",
+        "Leaf", "MASK_LITERAL", "Mask", "Metric", "Model", "Number", "Overflow", "PolarsDataModule", "PredictJob",
+        "Predictions", "ProcessorError", "ReadError", "Schema", "SchemaError", "Set", "ShardingStrategy",
+        "SnapshotChanged", "StoreError", "Strata", "StreamingDataModule", "Suffix", "TensorKey", "Text", "Tokens",
+        "Vector", "VerificationFailed", "Writer",
         "commit_predictions", "helpers", "postprocess", "predicate", "preprocess", "read_predictions", "register",
-        "verify_predictions", "where",
+        "snapshot_table", "verify_predictions", "where",
     ]  # fmt: skip
 
 
@@ -300,6 +303,7 @@ def test_j2v_dagster_exports_the_same_names() -> None:
 REQUIRED = ["name", "inputs", "partitions", "checkpoint", "output", "warehouse", "table", "columns"]
 DEFAULTS: dict[str, Any] = {
     "suffix": "parquet",
+    "lake_tables": "refuse",
     "folder": "dt={partition}",
     "csv": None,
     "empty_files": "raise",
@@ -318,6 +322,7 @@ DEFAULTS: dict[str, Any] = {
     "segment_rows": 1_000_000,
     "flush_every_n_batches": None,
     "on_bad_row": "raise",
+    "missing_columns": "raise",
     "max_rejected": 0.01,
     "resume": True,
     "backfill": "per_partition",

@@ -333,7 +333,8 @@ def test_point_15_what_comes_out_is_decided_by_the_schema() -> None:
     assert model.predict([hidden, plain])[Address("record/y")]["content"][1] == pytest.approx(alone, abs=1e-5)
     texts = pa.array(["a", j2v.MASK_LITERAL])
     for column in (texts, texts.dictionary_encode(), texts.cast(pa.large_string()), texts.cast(pa.string_view())):
-        states = model.encode(pa.RecordBatch.from_arrays([column], names=["c"])).fields[Address("record/c")].state
+        rows = pa.RecordBatch.from_arrays([column, pa.array([1.0, 1.0])], names=["c", "e"])
+        states = model.encode(rows).fields[Address("record/c")].state
         assert states.flatten().tolist() == [j2v.Tokens.valued, j2v.Tokens.masked]
     with pytest.raises(j2v.EncodeError, match="prediction only"):
         model.encode([hidden], strata="validate")

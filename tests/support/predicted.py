@@ -30,6 +30,8 @@ QUIET: dict[str, Any] = {
 
 
 def predict(model: Any, rows: int, writer: Any, **options: Any) -> None:
-    datamodule = j2v.PolarsDataModule(model=model, predict=frame(rows), persistent_workers=False, pin_memory=False)
+    datamodule = j2v.PolarsDataModule(
+        model=model, predict=frame(rows), missing_columns="allow", persistent_workers=False, pin_memory=False
+    )
     trainer = lit.Trainer(callbacks=[writer], **QUIET, **options)
     trainer.predict(model=model, datamodule=datamodule, return_predictions=False)

@@ -50,7 +50,7 @@ def predict(model: Any, root: Path, out: Path, *, preprocessor: Any = None, on_b
             **options: Any) -> j2v.Writer:  # fmt: skip
     datamodule = j2v.StreamingDataModule(
         model=model, root=str(root), suffix="ndjson", predict=r"\.ndjson$", on_bad_row=on_bad_row,
-        preprocessor=preprocessor, pin_memory=False, persistent_workers=False,
+        preprocessor=preprocessor, missing_columns="allow", pin_memory=False, persistent_workers=False,
     )  # fmt: skip
     writer = j2v.Writer(out, **options)
     trainer = lit.Trainer(callbacks=[writer], **QUIET)

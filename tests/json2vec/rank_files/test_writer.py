@@ -81,7 +81,7 @@ def test_an_exception_mid_write_leaves_nothing_committed(model: Any, tmp_path: P
                 raise RuntimeError("rank died")
 
     writer = j2v.Writer(tmp_path / "out", segment_rows=16)
-    datamodule = j2v.PolarsDataModule(model=model, predict=frame(64), pin_memory=False)
+    datamodule = j2v.PolarsDataModule(model=model, predict=frame(64), missing_columns="allow", pin_memory=False)
     trainer = lit.Trainer(callbacks=[writer, Dies()], **QUIET)
     with pytest.raises(RuntimeError, match="rank died"):
         trainer.predict(model=model, datamodule=datamodule, return_predictions=False)

@@ -153,6 +153,9 @@ class Seller(BaseModel, strict=True):
 
 class Purchase(BaseModel, extra="forbid"):
     amount: float = Field(alias="transaction_amount", ge=0)
+    merchant: str | None = None
+    when: datetime | None = None
+    items: list[dict] | None = None
     seller: Seller = Seller()
 
 

@@ -54,7 +54,7 @@ def test_a_value_that_breaks_the_encoder_in_an_odd_way_stays_alone(model: Any, m
         return encode(records, *args)
 
     monkeypatch.setattr(model, "encode", fragile)
-    good, odd = ask(deployment(model, batch_timeout=0.3), RECORDS[0], {"odd": True})
+    good, odd = ask(deployment(model, batch_timeout=0.3), RECORDS[0], {"amount": 1.0, "odd": True})
     assert (good.status_code, odd.status_code) == (200, 500)
     assert "MemoryError: odd" in odd.json()["error"]["message"]
 
