@@ -17,6 +17,7 @@ from json2vec.errors import EncodeError
 from json2vec.fields.registry import field_type
 from json2vec.fields.vocabulary import NO_VOCABULARY, Vocabulary
 from json2vec.reading.plain import plain_batch
+from json2vec.reading.records import records as json_records
 from json2vec.reading.row_batch import RowBatch
 from json2vec.schema.nodes import Leaf
 from json2vec.schema.schema import Schema
@@ -68,7 +69,7 @@ def resolve(
             if query.steps[0] in records.schema.names:
                 records = plain_batch(records.select([query.steps[0]]))
             return resolve_arrow(records, address, query, lengths, overflows, predict=predict)
-        records = records.to_pylist()
+        records = json_records(records)
     return resolve_rows(records, address, query, lengths, overflows, predict=predict)
 
 
