@@ -160,6 +160,8 @@ def _settle(array: pa.Array, column: LeafColumn, predict: bool) -> LeafColumn:
     """Sort out nulls, NaN and ``<MASK>``, so that ``values`` holds values only."""
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
+    if isinstance(array, pa.DictionaryArray) and (array.dictionary.null_count or not _is_text(array.type)):
+        array = array.dictionary_decode()  # a null of the dictionary is none of the array's own
     if array.null_count or pa.types.is_floating(array.type):
         nulls = array.is_null(nan_is_null=pa.types.is_floating(array.type)).to_numpy(zero_copy_only=False)
         column.state[column.slots[nulls]] = Tokens.null

@@ -109,11 +109,10 @@ class Vocabulary:
 
     @cached_property
     def _keys(self) -> dict[str, int]:
-        """The index of the first text of each key: values that are no labels themselves are looked up here."""
-        found: dict[str, int] = {}
-        for label, index in self._index.items():
-            if isinstance(label, str):
-                found.setdefault(key_of(label), index)
+        """The index of the first label of each key: values that are no labels themselves are looked up here."""
+        found: dict[str, int] = {label: index for label, index in self._index.items() if isinstance(label, str)}
+        for label, index in list(found.items()):
+            found.setdefault(key_of(label), index)
         return found
 
     @cached_property
@@ -179,6 +178,8 @@ def plain(values: pa.Array) -> pa.Array:
         if not len(values):
             return pa.array([], pa.string())
         raise EncodeError(f"expected a label (text, number or boolean), found {values.type}", item=0)
+    if pa.types.is_decimal(values.type) and values.type.bit_width < 128:
+        return pc.cast(values, pa.decimal128(values.type.precision, values.type.scale))  # narrow ones have few kernels
     return pc.cast(values, pa.string()) if pa.types.is_large_string(values.type) else values
 
 

@@ -192,7 +192,7 @@ def texts(array: pa.Array) -> pa.Array:
 
 
 def keys(array: pa.Array) -> pa.Array:
-    """Text that is equal for equal values, whatever type they are stored in; `key_of` gives it for a label.
+    """Text that is equal for equal values, whatever type they are stored in: a label, or what `key_of` gives for it.
 
     As `texts`, but a timestamp with a zone is spelled in UTC, and a decimal without regard to its scale.
     """
@@ -200,16 +200,20 @@ def keys(array: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(array.type) and array.type.tz is not None:
         array = pc.cast(array, pa.timestamp("us", "UTC"), safe=False)
     if pa.types.is_decimal(array.type):
-        return decimal_texts(array).cast(pa.string())
+        return pc.binary_join_element_wise(_NUMBER, decimal_texts(array).cast(pa.string()), "")
     return texts(array)
 
 
+_NUMBER = "the decimal "
 _AWARE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6})([+-])(\d\d):?(\d\d)")
 _DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 
 def key_of(label: str) -> str:
-    """The key (see `keys`) of the value whose text (see `texts`) is ``label``."""
+    """The key (see `keys`) of the timestamp with a zone, or the decimal, whose text (see `texts`) is ``label``.
+
+    Other labels are keys themselves. So may this one be: ``1.10`` is the text of a decimal, and of bytes.
+    """
     if found := _AWARE.fullmatch(label):
         at, sign, hours, minutes = found.groups()
         offset = np.timedelta64(int(sign + "1") * (60 * int(hours) + int(minutes)), "m")
@@ -222,7 +226,7 @@ def key_of(label: str) -> str:
         text = "".join(map(str, digits)).lstrip("0")
         shorter = text.rstrip("0")
         assert isinstance(exponent, int)
-        return f"{'-' * sign}{shorter}E{exponent + len(text) - len(shorter)}" if shorter else "0E0"
+        return _NUMBER + (f"{'-' * sign}{shorter}E{exponent + len(text) - len(shorter)}" if shorter else "0E0")
     return label
 
 

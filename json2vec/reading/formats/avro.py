@@ -36,8 +36,8 @@ class _File:
         schema: Any = self._reader.writer_schema
         if not isinstance(schema, dict) or schema.get("type") != "record":
             raise ReadError(
-                f"{where}: its rows are of the Avro type {schema!r:.80}; expected a record. Remedy: write each value as a "
-                "field of a record"
+                f"{where}: its rows are of the Avro type {schema!r:.80}; expected a record. Remedy: write each value "
+                "as a field of a record"
             )
         self.columns: dict[str, AvroType] = {}
         named, fields = Named(where, {schema["name"]: None}), []

@@ -86,7 +86,8 @@ def avro_type(schema: Any, named: Named, path: str) -> AvroType:
     """
     if isinstance(schema, list):
         return _union(schema, named, path)
-    name: Any = schema if isinstance(schema, str) else schema["type"]
+    options: Any = {"type": schema} if isinstance(schema, str) else schema
+    name = options["type"]
     if isinstance(name, (dict, list)):
         return avro_type(name, named, path)
     if isinstance(schema, str) and schema not in _PRIMITIVE:
@@ -95,17 +96,17 @@ def avro_type(schema: Any, named: Named, path: str) -> AvroType:
             raise _refused(named.where, path, f"the type {schema!r}, which contains itself")
         return AvroType(found.kind, schema, found.convert)
     if name == "array":
-        item = avro_type(schema["items"], named, f"{path}[*]")
+        item = avro_type(options["items"], named, f"{path}[*]")
         return AvroType(pa.list_(item.kind), {"type": "array", "items": item.bare}, _each(item.convert))
     if name == "map":
-        item = avro_type(schema["values"], named, f"{path}.*")
+        item = avro_type(options["values"], named, f"{path}.*")
         kind = pa.map_(pa.string(), item.kind)
         return AvroType(kind, {"type": "map", "values": item.bare}, _each_value(item.convert))
     if name in ("record", "error"):
-        return _record(schema, named, path)
-    made = _leaf(schema, name, named.where, path)
+        return _record(options, named, path)
+    made = _leaf(options, named.where, path)
     if name in ("enum", "fixed"):
-        named.types[schema["name"]] = made
+        named.types[options["name"]] = made
     return made
 
 
@@ -127,10 +128,8 @@ def _refused(where: str, path: str, what: str) -> ReadError:
     )
 
 
-def _leaf(schema: Any, name: str, where: str, path: str) -> AvroType:
-    options = {} if isinstance(schema, str) else schema
-    bare = without_logical_types(schema)
-    logical = str(options.get("logicalType"))
+def _leaf(options: Any, where: str, path: str) -> AvroType:
+    bare, name, logical = without_logical_types(options), options["type"], str(options.get("logicalType"))
     if (name, logical) in _LOGICAL:
         return AvroType(_LOGICAL[name, logical], bare)
     if logical == "uuid" and name == "fixed" and options["size"] == 16:
