@@ -29,7 +29,7 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "json2vec/nn/attention.py": "nn/test_cpu.py compares it with its formulas",
     "json2vec/nn/rotary.py": "nn/test_cpu.py compares it with its formulas",
     "json2vec/nn/tables.py": "fields/test_embed_leaves.py",
-    "json2vec/reading/formats/avro.py": "reading/formats/test_format_all.py and test_format_claims.py",
+    "json2vec/reading/formats/avro_types.py": "every type, in every place; reading/formats/test_avro.py",
     "json2vec/reading/formats/blocks.py": "a number and a sentence",
     "json2vec/reading/formats/feather.py": "reading/formats/test_format_all.py and test_format_claims.py",
     "json2vec/reading/formats/json_integers.py": "reading/formats/test_csv_numbers.py",
