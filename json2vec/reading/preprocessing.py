@@ -113,7 +113,8 @@ class PreprocessorRun:
 
     def _fit(self, outputs: list[dict[str, Any]], kept: dict[str, pa.Array]) -> pa.RecordBatch:
         # Without a type first: given one, Arrow would cut 2.5 down to 2 where the schema says int64.
-        natural = pa.RecordBatch.from_struct_array(pa.array([row | dict.fromkeys(kept) for row in outputs]))
+        rows = [row | dict.fromkeys(kept) for row in outputs] if kept else outputs
+        natural = pa.RecordBatch.from_struct_array(pa.array(rows))
         for name, column in kept.items():
             natural = natural.set_column(natural.schema.names.index(name), name, column.slice(0, len(outputs)))
         schema = self._schema
