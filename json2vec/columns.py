@@ -8,6 +8,7 @@ Legend: N rows, P slots of the leaf in one row, V occupied slots that hold a val
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ import pyarrow.compute
 from json2vec.address import Address
 from json2vec.enums import MASK_LITERAL, Overflow, Tokens
 from json2vec.errors import EncodeError
+from json2vec.reading.records import text_keys
 from json2vec.schema.queries import EACH, Query
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
@@ -106,7 +108,8 @@ def child(rows: pa.RecordBatch, array: pa.Array | None, key: str, address: Addre
         # struct_field keeps the parent's nulls; StructArray.field() would drop them.
         return pc.struct_field(array, [key]) if arrow_type.get_field_index(key) >= 0 else pa.nulls(len(array))
     if pa.types.is_map(arrow_type):
-        return pc.map_lookup(array, pa.scalar(key, arrow_type.key_type), "first")
+        maps = text_keys(array)
+        return pc.map_lookup(maps, pa.scalar(key, maps.type.key_type), "last")
     if array.null_count == len(array):
         return pa.nulls(len(array))
     raise EncodeError(
@@ -157,6 +160,8 @@ def _settle(array: pa.Array, column: LeafColumn, predict: bool) -> LeafColumn:
     """Sort out nulls, NaN and ``<MASK>``, so that ``values`` holds values only."""
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
+    if isinstance(array, pa.DictionaryArray) and (array.dictionary.null_count or not _is_text(array.type)):
+        array = array.dictionary_decode()  # a null of the dictionary is none of the array's own
     if array.null_count or pa.types.is_floating(array.type):
         nulls = array.is_null(nan_is_null=pa.types.is_floating(array.type)).to_numpy(zero_copy_only=False)
         column.state[column.slots[nulls]] = Tokens.null
@@ -235,6 +240,8 @@ def as_arrow(values: list[Any]) -> pa.Array | list[Any]:
     types = {type(value) for value in values}
     if len(types) > 1 and not types <= {int, float}:
         return values
+    if types == {uuid.UUID}:
+        return pa.array([str(value) for value in values], pa.string())
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeEncodeError):

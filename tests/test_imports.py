@@ -20,8 +20,8 @@ FLOORS = {
     "json2vec": [
         {"address", "enums", "errors", "nn"},
         {"storage", "schema", "ranks", "processors"},
-        {"reading", "columns"},
-        {"batch"},
+        {"reading"},
+        {"columns", "batch"},
         {"fields"},
         {"profile"},
         {"model"},

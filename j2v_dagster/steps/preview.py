@@ -11,6 +11,7 @@ import pyarrow.compute
 
 from j2v_dagster.steps.result import table_metadata
 from j2v_dagster.warehouse.columns import ColumnPath
+from json2vec.reading.records import records
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 MAX_LABELS = 1_000
@@ -43,7 +44,7 @@ class Shown:
         """Yield the same batches, each once it has been looked at."""
         for batch in batches:
             if len(self._sample) < self._limit:
-                self._sample += batch.slice(0, self._limit - len(self._sample)).to_pylist()
+                self._sample += records(batch.slice(0, self._limit - len(self._sample)))
             for name in list(self._counts):
                 for counted in pc.value_counts(batch.column(name)):
                     self._counts[name][str(counted["values"])] += counted["counts"].as_py()
@@ -58,8 +59,8 @@ class Shown:
         """
         metadata: dict[str, Any] = {}
         if self._sample:
-            records = [{name: _short(value) for name, value in row.items()} for row in self._sample]
-            metadata["sample_rows"] = table_metadata(records)
+            short = [{name: _short(value) for name, value in row.items()} for row in self._sample]
+            metadata["sample_rows"] = table_metadata(short)
         for name, counts in self._counts.items():
             total = counts.total()
             rows = [

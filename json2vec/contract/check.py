@@ -16,6 +16,7 @@ from json2vec.contract.schema import check_schema
 from json2vec.enums import Tokens
 from json2vec.errors import ContractBroken, EncodeError, ProcessorError
 from json2vec.profile.profile import Profile, profile_of
+from json2vec.reading.exact import shown
 from json2vec.reading.paths import path_text
 from json2vec.reading.row_batch import RowBatch
 from json2vec.schema.schema import Schema
@@ -316,7 +317,7 @@ class Sample:
             chosen = np.argsort(-np.maximum(trained.min - numbers, numbers - trained.max), kind="stable")
         owners = column.rows()
         picked = [(int(owners[i]), values[int(i)]) for i in chosen[:3]]
-        return [(row, f"{value.as_py() if isinstance(value, pa.Scalar) else value!r:.80}") for row, value in picked]
+        return [(row, shown(value) if isinstance(value, pa.Scalar) else f"{value!r:.80}") for row, value in picked]
 
 
 def _nested(values: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ from json2vec.batch import Batch
 from json2vec.data.encoder import Encoder
 from json2vec.enums import Strata
 from json2vec.errors import EncodeError
-from json2vec.reading.python_rows import shown_row
+from json2vec.reading.records import record_json, records
 from json2vec.reading.row_batch import RejectedRows, RowBatch
 
 RAW_CHARACTERS = 100_000  # of a row's text that are kept
@@ -43,6 +42,6 @@ def reject(rows: RowBatch, index: int, reason: str) -> RowBatch:
     bad = same_row[[files[int(i)].as_py() == source["file"] for i in same_row]]
     keep = np.ones(len(numbers), bool)
     keep[bad] = False
-    raw = json.dumps(shown_row(rows.inputs, index), default=str, ensure_ascii=False)[:RAW_CHARACTERS]
+    raw = record_json(records(rows.inputs.slice(index, 1))[0])[:RAW_CHARACTERS]
     rejected = RejectedRows.of(source["file"], np.array([source["row"]], np.int64), [reason], [raw])
     return replace(rows.filter(keep), rejected=RejectedRows.concat([rows.rejected, rejected]))

@@ -21,7 +21,7 @@ from json2vec.reading.conform import first_failing
 from json2vec.reading.exact import shown
 from json2vec.reading.limits import depth_message, first_too_deep, too_deep
 from json2vec.reading.plain import plain_batch
-from json2vec.reading.python_rows import NoPythonValue, python_rows
+from json2vec.reading.records import records as json_records
 from json2vec.reading.row_batch import RowBatch
 from json2vec.schema.nodes import Leaf
 from json2vec.schema.schema import Schema
@@ -74,10 +74,7 @@ def resolve(
             if query.steps[0] in records.schema.names:
                 records = plain_batch(records.select([query.steps[0]]))
             return resolve_arrow(records, address, query, lengths, overflows, predict=predict)
-        try:
-            records = python_rows(records)
-        except NoPythonValue as exc:
-            raise EncodeError(f"{exc}. Remedy: a query of keys and [*] alone needs no Python", row=exc.row) from exc
+        records = json_records(records)
     try:
         return resolve_rows(records, address, query, lengths, overflows, predict=predict)
     except EncodeError:

@@ -18,12 +18,12 @@ from torch.nn import functional as F
 from json2vec.batch import FieldBatch
 from json2vec.columns import LeafColumn
 from json2vec.enums import Tokens
-from json2vec.errors import EncodeError
 from json2vec.fields.counter import accuracy, masked_mean, state_loss
 from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.retyped import Verdict
 from json2vec.fields.values import scatter, state_array, state_type, uniform, uniform_type
-from json2vec.fields.vocabulary import Vocabulary, as_label, plain
+from json2vec.fields.vocabulary import Vocabulary
+from json2vec.fields.vocabulary import codes as label_codes
 from json2vec.reading.type_family import family
 from json2vec.schema.nodes import Leaf
 
@@ -52,7 +52,7 @@ class Entity(Leaf):
 
 def encode(column: LeafColumn, leaf: Entity, vocabulary: Vocabulary) -> Arrays:
     """int64: ids counted from 0 by first appearance within the row."""
-    codes = _codes(column.values)
+    codes = label_codes(column.values)
     if not len(codes):
         return empty(leaf, column.state)
     rows = column.rows()
@@ -64,20 +64,6 @@ def encode(column: LeafColumn, leaf: Entity, vocabulary: Vocabulary) -> Arrays:
     ids = np.empty(len(first), np.int64)
     ids[order] = np.arange(len(first)) - starts
     return {"value": scatter(column, ids[group])}
-
-
-def _codes(values: pa.Array | list[Any]) -> np.ndarray:
-    """int64 (V,): equal for equal values."""
-    if isinstance(values, list):
-        seen: dict[Any, int] = {}
-        codes = np.empty(len(values), np.int64)
-        for item, value in enumerate(values):
-            try:
-                codes[item] = seen.setdefault(as_label(value), len(seen))
-            except EncodeError as exc:
-                raise EncodeError(str(exc), item=item) from exc
-        return codes
-    return pc.dictionary_encode(plain(values)).indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def empty(leaf: Entity, state: np.ndarray) -> Arrays:

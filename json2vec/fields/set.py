@@ -59,6 +59,8 @@ def split(values: pa.Array | list[Any]) -> tuple[pa.Array | list[Any], np.ndarra
     ):
         return values, np.arange(len(values), dtype=np.int64)
     labels = values.flatten()
+    if isinstance(labels, pa.DictionaryArray) and labels.dictionary.null_count:
+        labels = labels.dictionary_decode()  # a null of the dictionary is none of the array's own
     owner = np.repeat(np.arange(len(values), dtype=np.int64), list_lengths(values))
     if labels.null_count:
         valid = labels.is_valid()

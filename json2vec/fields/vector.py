@@ -24,6 +24,7 @@ from json2vec.fields.registry import Arrays, FieldType, Shape, Tensors, register
 from json2vec.fields.retyped import Verdict
 from json2vec.fields.values import list_lengths, scatter, state_array, state_type, uniform, uniform_type
 from json2vec.fields.vocabulary import NO_VOCABULARY, Vocabulary
+from json2vec.reading.plain import plain
 from json2vec.reading.type_family import NUMERIC, family
 from json2vec.schema.nodes import Leaf
 
@@ -63,7 +64,7 @@ def encode(column: LeafColumn, leaf: Vector, vocabulary: Vocabulary) -> Arrays:
     if (lengths != leaf.n_dim).any():
         item = int(np.argmax(lengths != leaf.n_dim))
         raise EncodeError(f"expected a list of {leaf.n_dim} numbers, found {int(lengths[item])}", item=item)
-    numbers = values.flatten()
+    numbers = plain(values.flatten())
     inner = numbers.type
     if not (pa.types.is_floating(inner) or pa.types.is_integer(inner) or pa.types.is_decimal(inner)):
         item = 0 if not pa.types.is_null(inner) else int(np.argmax(lengths > 0))

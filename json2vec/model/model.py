@@ -38,6 +38,7 @@ from json2vec.nn.slots import Slots
 from json2vec.processors import apply_postprocessor
 from json2vec.profile.missing import MissingColumns, check_table, foreign_keys
 from json2vec.profile.profile import Profile, profile_of
+from json2vec.reading.records import records as json_records
 from json2vec.reading.row_batch import RowBatch
 from json2vec.schema.nodes import Node
 from json2vec.schema.schema import Schema
@@ -111,7 +112,7 @@ class Model(ModuleTree):
         if preprocess is not None:
             if isinstance(rows, RowBatch):
                 raise TypeError("rows of a data module are preprocessed by the data module; expected a list of records")
-            records = rows.to_pylist() if isinstance(rows, pa.RecordBatch) else rows
+            records = json_records(rows) if isinstance(rows, pa.RecordBatch) else rows
             rows = [preprocess(dict(record)) for record in records]
         if strata is Strata.train and not isinstance(rows, RowBatch):
             self.learn(rows)

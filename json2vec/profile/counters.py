@@ -17,7 +17,7 @@ import pyarrow.compute
 from json2vec.address import Address
 from json2vec.columns import child
 from json2vec.errors import EncodeError
-from json2vec.fields.vocabulary import Vocabulary
+from json2vec.fields.vocabulary import Vocabulary, as_texts
 from json2vec.profile.profile import QUANTILES, TOP_LABELS, Labels, Lengths, Numbers
 from json2vec.reading.row_hash import mix
 
@@ -95,10 +95,11 @@ class LabelTally:
             self._sample.update(index, folders)
         if self._compared and unknown.any() and len(self._strange) < _STRANGE:
             if isinstance(values, list):
-                self._strange.update(value for value, strange in zip(values, unknown, strict=True) if strange)
+                self._strange.update(as_texts([v for v, strange in zip(values, unknown, strict=True) if strange]))
             else:
                 counted = pc.value_counts(values.filter(pa.array(unknown)))
-                self._strange.update(dict(zip(*(counted.field(i).to_pylist() for i in (0, 1)), strict=True)))
+                for label, count in zip(as_texts(counted.field(0)), counted.field(1).to_pylist(), strict=True):
+                    self._strange[label] += count
 
     def _best(self) -> list[int]:
         order = np.lexsort((np.arange(len(self._known)), -self._known))

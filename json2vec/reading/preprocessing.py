@@ -16,8 +16,8 @@ from json2vec.processors import ROW_COLUMN, Preprocessor
 from json2vec.reading.conform import conform
 from json2vec.reading.exact import shown
 from json2vec.reading.limits import depth_message, first_too_deep
-from json2vec.reading.plain import plain_schema
-from json2vec.reading.python_rows import NoPythonValue, python_rows
+from json2vec.reading.plain import plain, plain_schema
+from json2vec.reading.records import has_inexact_times, records, values
 from json2vec.reading.unite import unite_schemas
 
 _MISFITS = (pa.ArrowException, ReadError, TypeError, ValueError, OverflowError)
@@ -51,7 +51,9 @@ class PreprocessorRun:
     def _by_row(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> tuple[pa.RecordBatch, np.ndarray]:
         outputs: list[dict[str, Any]] = []
         origin: list[int] = []
-        for i, row in enumerate(_records(batch, where)):
+        rows = records(batch)
+        inexact = _inexact_columns(batch, rows)
+        for i, row in enumerate(rows):
             try:
                 result = self._made.function(row, **self._kwargs)
                 results = self._several(result, i, where) if self._made.yields else [result]
@@ -71,7 +73,8 @@ class PreprocessorRun:
                     )
                 outputs.append(one)
                 origin.append(i)
-        return self._arrow(outputs, origin, where), np.array(origin, np.int64)
+        kept = _untouched(batch, inexact, outputs, origin)
+        return self._arrow(outputs, origin, where, kept), np.array(origin, np.int64)
 
     def _several(self, result: Any, i: int, where: Callable[[int], str]) -> list[Any]:
         if result is None:
@@ -91,7 +94,9 @@ class PreprocessorRun:
                 "Remedy: leave the deep value out"
             )
 
-    def _arrow(self, outputs: list[dict[str, Any]], origin: list[int], where: Callable[[int], str]) -> pa.RecordBatch:
+    def _arrow(
+        self, outputs: list[dict[str, Any]], origin: list[int], where: Callable[[int], str], kept: dict[str, pa.Array]
+    ) -> pa.RecordBatch:
         if not outputs:
             return pa.RecordBatch.from_pylist([], self._schema or pa.schema([]))
         self._check_depth(outputs, origin, where)
@@ -105,10 +110,10 @@ class PreprocessorRun:
                         "Remedy: declare it in schema="
                     )
         try:
-            made = self._fit(outputs)
+            made = self._fit(outputs, kept)
         except _MISFITS as exc:
             # The first row that spoils the rows up to it; one more row never mends them.
-            index = bisect.bisect_left(range(len(outputs)), True, key=lambda i: not self._fits(outputs[: i + 1]))
+            index = bisect.bisect_left(range(len(outputs)), True, key=lambda i: not self._fits(outputs[: i + 1], kept))
             at = min(index, len(outputs) - 1)
             raise ProcessorError(
                 f"{where(origin[at])}: what preprocessor {self._made.name!r} gave does not fit its schema: {exc}. Row: "
@@ -117,18 +122,21 @@ class PreprocessorRun:
         self._schema = made.schema
         return made
 
-    def _fit(self, outputs: list[dict[str, Any]]) -> pa.RecordBatch:
+    def _fit(self, outputs: list[dict[str, Any]], kept: dict[str, pa.Array]) -> pa.RecordBatch:
         # Without a type first: given one, Arrow would cut 2.5 down to 2 where the schema says int64.
-        natural = pa.RecordBatch.from_struct_array(pa.array(outputs))
+        rows = [row | dict.fromkeys(kept) for row in outputs] if kept else outputs
+        natural = pa.RecordBatch.from_struct_array(pa.array(rows))
+        for name, column in kept.items():
+            natural = natural.set_column(natural.schema.names.index(name), name, column.slice(0, len(outputs)))
         schema = self._schema
         if schema is None or self._made.schema is None:
             schema = _refined(schema, plain_schema(natural.schema))
             unite_schemas(schema, plain_schema(natural.schema))  # raises where a type clashes
         return conform(natural, schema, lambda row: f"output {row}")
 
-    def _fits(self, outputs: list[dict[str, Any]]) -> bool:
+    def _fits(self, outputs: list[dict[str, Any]], kept: dict[str, pa.Array]) -> bool:
         try:
-            self._fit(outputs)
+            self._fit(outputs, kept)
         except _MISFITS:
             return False
         return True
@@ -166,13 +174,29 @@ class PreprocessorRun:
         return _conformed(table, self._schema, name, where, origin), origin
 
 
-def _records(batch: pa.RecordBatch, where: Callable[[int], str]) -> list[dict[str, Any]]:
-    try:
-        return python_rows(batch)
-    except NoPythonValue as exc:
-        raise ReadError(
-            f"{where(exc.row)}: {exc}. Remedy: mend the row, or use a preprocessor with columnar=True, which gets Arrow"
-        ) from exc
+def _inexact_columns(batch: pa.RecordBatch, rows: list[dict[str, Any]]) -> list[str]:
+    """The columns with a time that Python's classes do not hold, which the function sees as text."""
+    found = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_temporal(column.type):
+            spelled = any(isinstance(row[name], str) for row in rows)
+        else:
+            spelled = pa.types.is_nested(column.type) and has_inexact_times(column)
+        if spelled:
+            found.append(name)
+    return found
+
+
+def _untouched(
+    batch: pa.RecordBatch, names: list[str], outputs: list[dict[str, Any]], origin: list[int]
+) -> dict[str, pa.Array]:
+    """Those of the columns that all outputs still have as they were: a text among times would be no column of times."""
+    kept = {}
+    for name in names:
+        before = values(batch.column(name))
+        if all(name in row and row[name] == before[i] for i, row in zip(origin, outputs, strict=True)):
+            kept[name] = plain(batch.column(name)).take(pa.array(origin, pa.int64()))
+    return kept
 
 
 def _refined(have: pa.Schema | None, new: pa.Schema) -> pa.Schema:

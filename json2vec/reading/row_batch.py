@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from json2vec.reading.records import records
+
 SOURCE_TYPE = pa.struct(
     [
         pa.field("file", pa.dictionary(pa.int32(), pa.string()), nullable=False),
@@ -86,7 +88,7 @@ class Rows:
 
     @cached_property
     def _rows(self) -> list[dict[str, Any]]:
-        return self._batch.to_pylist()
+        return records(self._batch)
 
     def __len__(self) -> int:
         return self._batch.num_rows

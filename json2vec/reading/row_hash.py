@@ -129,7 +129,7 @@ def _values(array: pa.Array) -> Hashes:
     if pa.types.is_fixed_size_binary(kind):
         return _text(array.cast(pa.binary()).cast(pa.large_binary()), _TAGS["BYTES"]), valid
     if pa.types.is_decimal(kind):
-        return _text(_decimal_texts(array), _TAGS["DECIMAL"]), valid
+        return _text(decimal_texts(array), _TAGS["DECIMAL"]), valid
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         return _times(array), valid
     if pa.types.is_nested(kind) and not pa.types.is_union(kind):
@@ -227,7 +227,8 @@ def _segment_sums(values: np.ndarray, stops: np.ndarray) -> np.ndarray:
     return ends
 
 
-def _decimal_texts(array: pa.Array) -> pa.Array:
+def decimal_texts(array: Any) -> Any:
+    """``cEe`` of each decimal, in large_binary: ``125E-1`` for 12.5 of any scale."""
     kind = array.type
     make = {32: pa.decimal32, 64: pa.decimal64, 128: pa.decimal128, 256: pa.decimal256}[kind.bit_width]
     whole = make(kind.precision, 0)  # the same digits without the point

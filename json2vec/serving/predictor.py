@@ -14,6 +14,7 @@ from json2vec.model.predictions import python_view
 from json2vec.processors import Postprocessor, Preprocessor, apply_postprocessor
 from json2vec.profile.missing import foreign_keys
 from json2vec.reading.limits import MAX_DEPTH, depth_message, too_deep
+from json2vec.reading.records import records as json_records
 from json2vec.schema.schema import Schema
 
 Record = dict[str, Any]
@@ -101,7 +102,7 @@ class Predictor:
         try:
             result = preprocessor(argument, **preprocessor.call_kwargs(Strata.predict))
             if preprocessor.columnar:
-                several = result.to_dicts() if hasattr(result, "to_dicts") else result.to_pylist()
+                several = _dicts(result)
             else:
                 several = list(result or ()) if preprocessor.yields else [] if result is None else [result]
         except Exception as exc:  # user code may raise anything; here the record is what it could not take
@@ -127,6 +128,14 @@ class Predictor:
         except ProcessorError as exc:
             return exc
         return {str(address): _only(value) for address, value in result.items()}
+
+
+def _dicts(result: Any) -> list[Record]:
+    """The rows of a frame, a table or a batch."""
+    if hasattr(result, "to_dicts"):
+        return result.to_dicts()
+    batches = result.to_batches() if isinstance(result, pa.Table) else [result]
+    return [row for batch in batches for row in json_records(batch)]
 
 
 def _only(value: Any) -> Any:
