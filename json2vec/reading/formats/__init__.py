@@ -25,7 +25,9 @@ FORMATS: dict[Suffix, Format] = {
 
 def format_of(suffix: Suffix, options: ReadOptions) -> Format:
     """How files of ``suffix`` are read with ``options``."""
-    return csv.csv_format(options.csv) if suffix is Suffix.csv else FORMATS[suffix]
+    if suffix is Suffix.csv and options.csv.to_plain():
+        return csv.csv_format(options.csv)
+    return FORMATS[suffix]
 
 
 def read_error(where: str, suffix: Suffix, exc: BaseException) -> ReadError:

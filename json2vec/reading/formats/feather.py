@@ -42,16 +42,38 @@ def _feather_batches(reader: Any, where: str) -> Iterator[pa.RecordBatch]:
 def _validate(column: Any) -> None:
     """Check every offset, index and null count: nothing else does before they are followed out of the memory.
 
-    A flat text that is no UTF-8 passes: its bytes are where they should be, and the readers name its row.
+    Values that are none, such as a text that is no UTF-8, pass: they lie where they should, and the readers name their
+    row.
 
     Raises:
-        pa.ArrowInvalid: one of them is wrong.
+        pa.ArrowInvalid: a place in the memory is wrong.
     """
     try:
         column.validate(full=True)
-    except pa.ArrowInvalid as exc:
-        if pa.types.is_nested(column.type) or "UTF8" not in str(exc):
+    except pa.ArrowInvalid:
+        kind = _stored(column.type)
+        if kind.equals(column.type):
             raise
+        column.view(kind).validate(full=True)
+
+
+def _stored(kind: Any) -> pa.DataType:
+    """A type of the same memory in which every value is one: bytes for texts, numbers for dates and times of day."""
+    types = pa.types
+    for like, plain in ((types.is_string, pa.binary()), (types.is_large_string, pa.large_binary()),
+                        (types.is_date64, pa.int64()), (types.is_time32, pa.int32()),
+                        (types.is_time64, pa.int64())):  # fmt: skip
+        if like(kind):
+            return plain
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_stored(field.type)) for field in kind])
+    if types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_stored(kind.value_type)))
+    if types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_stored(kind.value_type)))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_stored(kind.value_type)), kind.list_size)
+    return kind
 
 
 FORMAT = Format("Feather (Arrow IPC)", _count_feather, _read_feather, (".feather", ".arrow"))

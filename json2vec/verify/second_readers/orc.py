@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
+from json2vec.errors import missing_extra
 from json2vec.verify.same_value import plain_object
 from json2vec.verify.second_readers.nearby import NearbyFile, NotCompared
 from json2vec.verify.second_readers.reader import Options, Rows, SecondReader, spans
 
 
 def _reader(handle: Any) -> Any:
-    if importlib.util.find_spec("pyorc") is None:
-        raise NotCompared("no second reader of ORC is installed; pip install pyorc for one")
+    if missing := missing_extra("orc", "a second reader of ORC"):
+        raise NotCompared(missing)
     import pyorc
 
     return pyorc.Reader(handle, struct_repr=pyorc.StructRepr.DICT)

@@ -115,7 +115,8 @@ def test_quarantined_rows_are_tried_again_and_stay_out(runs: Runs, tmp_path: Pat
 
     write()
     runs.inputs = inputs
-    options: dict[str, Any] = {"suffix": "ndjson", "on_bad_row": "quarantine", "max_rejected": 10, "ranks": 1}
+    options: dict[str, Any] = {"suffix": "ndjson", "on_bad_row": "quarantine", "max_rejected": 10, "ranks": 1,
+                               "missing_columns": "allow"}  # fmt: skip
     first = runs.predict("a1", **options)
     assert (first.rows, first.rejected_rows) == (58, 2)
     write(changed=40)

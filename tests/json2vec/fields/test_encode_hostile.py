@@ -67,13 +67,13 @@ def test_a_time_that_python_has_no_value_for_is_quarantined_by_a_query_that_need
     made = snapshot_frame(far)
     (rows,) = read_rows(made, far, [(0, 3)], batch_size=9)
     model = model_of(j2v.DateParts("v", query="[*].v | [?@ != `7`]", dateparts=["day_of_month"]))
-    with pytest.raises(EncodeError, match=r"column 'v' holds 1000000000000 \(timestamp\[s\]\).*row 1"):
+    with pytest.raises(EncodeError, match=r"record/v: .*33658") as caught:
         model.encode(rows)
+    assert caught.value.row == 1
     batch: Any = encode_or_reject(model, rows)
     rejected = batch.rows.rejected.to_table().to_pylist()
-    assert [(row["row"], row["raw"]) for row in rejected] == [
-        (1, '{"v": "1000000000000 (timestamp[s])", "y": 2.0}')
-    ]
+    assert [row["row"] for row in rejected] == [1]
+    assert "33658" in rejected[0]["raw"]
     assert len(batch.rows) == 2
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import json2vec as j2v
-from json2vec.errors import ContractBroken, EncodeError, SchemaError
+from json2vec.errors import ContractBroken, EncodeError, ReadError, SchemaError
 from json2vec.profile.missing import ColumnCheck, columns_read
 from json2vec.reading.snapshot import snapshot_files, snapshot_frame
 from json2vec.storage.opening import open_store
@@ -41,8 +41,6 @@ def files(root: Path, suffix: str, **options: Any) -> Any:
 
 
 CASES = {
-    "semicolons": (b"amount;country\n1;at\n", [j2v.Number("amount")], "part of the only column, 'amount;country'"),
-    "tabs": (b"amount\tcountry\n1\tat\n", [j2v.Number("amount")], "whose values tabs seem to separate"),
     "case": (b"ID,v\n1,2\n", [j2v.Number("id")], "did you mean 'ID'?"),
     "renamed": (b"amounts,v\n1,2\n", [j2v.Number("amount")], "did you mean 'amounts'?"),
     "far": (b"u,v\n1,2\n", [j2v.Number("amount")], r"amount \(of record/amount\)\n"),
@@ -59,6 +57,16 @@ def test_a_column_that_no_file_has_is_refused_and_the_nearest_named(case: str, t
     with pytest.raises(ContractBroken, match=said):
         predicted(data, tmp_path / "out")
     assert not list((tmp_path / "out").glob("rank-*"))
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_another_separator_is_named_with_its_option(separator: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text(f"amount{separator}country\n1{separator}at\n")
+    with pytest.raises(ReadError, match=r"the header is one column .*csv=\{'separator'"):
+        predicted(files(tmp_path / "in", "csv"), tmp_path / "out")
+    options = {"model": model(j2v.Number("amount")), "csv": {"separator": separator}}
+    predicted(files(tmp_path / "in", "csv", **options), tmp_path / "out")
 
 
 def test_a_column_in_the_folders_name_only(tmp_path: Path) -> None:

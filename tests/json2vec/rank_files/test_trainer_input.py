@@ -62,7 +62,7 @@ def test_several_loaders_are_refused(model: Any, good: Path, made: Callable[[lis
         def predict_dataloader(self) -> Any:
             return made([super().predict_dataloader(), super().predict_dataloader()])
 
-    data = Two(model=model, predict=frame(8), pin_memory=False)
+    data = Two(model=model, predict=frame(8), pin_memory=False, missing_columns="allow")
     trainer = lit.Trainer(callbacks=[j2v.Writer(good)], **QUIET)
     refused(good, Json2VecError, "there are 2 predict dataloaders; .*Remedy",
             lambda: trainer.predict(model=model, datamodule=data, return_predictions=False))  # fmt: skip

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hostile import HOSTILE
 
-from json2vec.errors import ProcessorError, ReadError
+from json2vec.errors import ProcessorError
 from json2vec.processors import Preprocessor
 from json2vec.reading.preprocessing import PreprocessorRun
 from json2vec.reading.readers import read_rows
@@ -45,16 +45,18 @@ FAR = [pa.array([10**12], pa.int64()).cast(pa.timestamp("s")), pa.array([-800_00
 
 
 @pytest.mark.parametrize("far", FAR, ids=["after", "before"])
-def test_a_value_that_python_cannot_hold_is_an_error_of_its_row_and_the_remedy_works(tmp_path: Path, far: Any) -> None:
+def test_a_time_that_python_cannot_hold_is_a_text_for_a_function_and_keeps_its_value(tmp_path: Path, far: Any) -> None:
     column = pa.concat_arrays([pa.nulls(5, far.type), far])
     pq.write_table(pa.table({"id": list(range(6)), "when": column}), tmp_path / "a.parquet")
     store = LocalStore(tmp_path)
     made = snapshot_files(store, "parquet")
+    seen: list[Any] = []
 
-    def rows(function: Any, **options: Any) -> int:
-        batches = read_rows(made, store, [(0, 6)], batch_size=4, preprocessor=Preprocessor(function, **options))
-        return sum(len(batch) for batch in batches)
+    def unchanged(row: dict[str, Any]) -> dict[str, Any]:
+        seen.append(row["when"])
+        return row
 
-    with pytest.raises(ReadError, match=r"a\.parquet: row 5: column 'when' holds .*columnar=True"):
-        rows(lambda row: {"id": row["id"]})
-    assert rows(lambda batch: batch.select(["id"]), columnar=True) == 6
+    batches = list(read_rows(made, store, [(0, 6)], batch_size=8, preprocessor=Preprocessor(unchanged)))
+    assert seen[:5] == [None] * 5
+    assert isinstance(seen[5], str)
+    assert batches[0].observations.column("when").equals(batches[0].inputs.column("when"))
