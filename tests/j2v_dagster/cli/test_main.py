@@ -42,6 +42,7 @@ GOOD = [
     "clean cleaned --older-than 1000.5",
 ]
 BAD = [
+    "adopt absent orders",
     "verify predictions",  # its inputs were elsewhere
     "verify predictions --inputs absent",
     "verify predictions --inputs inputs --model junk.ckpt",
@@ -117,6 +118,8 @@ BAD = [
     "init junk.json",
 ]
 WRONG = [
+    "adopt",
+    "adopt orders",
     "nothing",
     "--nothing",
     "verify",
