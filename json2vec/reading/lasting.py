@@ -185,6 +185,8 @@ def _nested(kind: Any, zones: bool) -> pa.DataType | Refused:
         return _fields(fields, [".key", ".value"], zones, lambda made: pa.map_(*made))
     large = types.is_large_list(kind) or types.is_large_list_view(kind)
     size = kind.list_size if types.is_fixed_size_list(kind) else 0
+    if types.is_map(kind.value_type) and types.is_null(kind.value_type.item_type):
+        size = 0  # pyarrow reads lists of one size, of maps without any value, with children of another length
 
     def make(made: list[pa.Field]) -> pa.DataType:
         return pa.large_list(made[0]) if large else pa.list_(made[0], size or -1)
