@@ -16,6 +16,7 @@ from j2v_dagster.warehouse.base import SchemaDrift, StaleLoad
 from j2v_dagster.warehouse.columns import ColumnPathError
 from json2vec.errors import (
     CheckpointError,
+    ContractBroken,
     EncodeError,
     IncompletePredictions,
     ProcessorError,
@@ -29,7 +30,7 @@ Automation = Literal["off", "table", "all"]
 
 PERMANENT = (
     SchemaError, EncodeError, ProcessorError, CheckpointError, SnapshotChanged, IncompletePredictions,
-    VerificationFailed, SchemaDrift, StaleLoad, NotTheOwner, ColumnPathError,
+    VerificationFailed, SchemaDrift, StaleLoad, NotTheOwner, ColumnPathError, ContractBroken,
 )  # fmt: skip
 """Errors that trying again in the same run cannot mend: the input, the model or a contract is at fault."""
 

@@ -179,7 +179,15 @@ class S3Store(ObjectStore):
             with self._reader.open_input_file(name) as file:
                 return file.readall()
 
-        return self._read(path, whole)
+        def patiently(name: str) -> bytes:
+            try:
+                return whole(name)
+            except (FileNotFoundError, PermissionError):
+                raise
+            except OSError:  # the client does not ask again where the body of the reply broke off
+                return whole(name)
+
+        return self._read(path, patiently)
 
     def _read(self, path: str, action: Callable[[str], Content]) -> Content:
         try:

@@ -21,7 +21,7 @@ import importlib, pkgutil, sys
 import json2vec
 from json2vec.errors import EXTRAS, missing_extra
 
-for name in ("dagster", "dagster_aws", "j2v_dagster", "duckdb", "click", "psutil"):
+for name in ("dagster", "dagster_aws", "j2v_dagster", "click", "psutil"):
     assert importlib.util.find_spec(name) is None, name
 for extra, packages in EXTRAS.items():
     # tqdm comes with Lightning; all else must be absent.

@@ -122,6 +122,7 @@ def test_30_sql_in_names_and_keys(station) -> None:
     options = {
         "partitions": {"kind": "static", "keys": [key]},
         "table": table,
+        "output": str(station.root / "output 2"),
         "partition_column": 'p"x',
         "columns": {column: "inputs.request_id", "select": 'predictions["record/label"].content.value'},
     }
@@ -136,6 +137,7 @@ def test_30_sql_in_names_and_keys(station) -> None:
     assert station.table() == before, "the other table is still there, untouched"
     with duckdb.connect(str(station.root / "warehouse.duckdb"), read_only=True) as connection:
         assert connection.execute("select table_name from duckdb_tables() order by 1").fetchall() == [
+            ("_j2v_loads",),
             ("predictions",),
             (table,),
         ]

@@ -129,7 +129,8 @@ def test_20_a_store_that_fails_once_is_asked_again(station: Remote, what: str) -
     assert [row[1] for row in station.table()] == station.expected_ids()
     attempt = station.attempts[-1]
     assert [name for name in station.names(attempt) if "/" not in name] == [
-        "_manifest.json", "_verified.json", "job.json", "rank-0.json", "rank-0.parquet", "rank-0.segments.jsonl",
+        "_manifest.json", "_owner.json", "_rank-0.lock", "_rank-1.lock", "_verified.json", "job.json",
+        "rank-0.json", "rank-0.parquet", "rank-0.segments.jsonl",
         "rank-1.json", "rank-1.parquet", "rank-1.segments.jsonl",
     ]  # fmt: skip
     assert {"logs/rank-0.log", "logs/rank-1.log"} <= set(station.names(attempt))

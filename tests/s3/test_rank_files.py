@@ -115,7 +115,8 @@ def test_sealed_segments_are_adopted_across_stores(
     first = LocalStore(tmp_path / "a1") if kind.startswith("local") else open_store(f"{root}/a1", options)
     second = LocalStore(tmp_path / "a2") if kind.endswith("local") else open_store(f"{root}/a2", options)
     rank_files(first, model, snapshot, source, "a1", batches=5)  # 40 rows: two sealed segments, one open
-    assert [entry.path for entry in first.list()] == ["rank-0.0.parquet", "rank-0.1.parquet", "rank-0.segments.jsonl"]
+    sealed = [entry.path for entry in first.list() if entry.path != "_rank-0.lock"]
+    assert sealed == ["rank-0.0.parquet", "rank-0.1.parquet", "rank-0.segments.jsonl"]
     found = resume(second, [first], rows=snapshot.rows, snapshot=snapshot.digest, settings="s")
     assert found.intervals == ((32, 60),)
     assert [segment.file.path for segment in found.adopted] == ["adopted-0.parquet", "adopted-1.parquet"]
