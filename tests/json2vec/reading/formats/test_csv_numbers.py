@@ -145,3 +145,9 @@ def test_numbers_survive_or_the_error_names_file_and_row(
             assert value == json.dumps(given_value)
         else:
             assert Fraction(value) == Fraction(given_value)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_an_empty_cell_behind_a_quoted_one_is_null_at_the_end_of_a_file_too(tmp_path: Path, end: str) -> None:
+    (tmp_path / "a.csv").write_text('a,b,c\n1,"x",y\n2,"",' + end)
+    assert read(tmp_path, "csv") == [{"a": 1, "b": "x", "c": "y"}, {"a": 2, "b": "", "c": None}]
