@@ -306,7 +306,7 @@ class _Assembler:
     def __init__(self, snapshot: Snapshot, start: int, batch_size: int) -> None:
         self._snapshot, self._size = snapshot, batch_size
         self._chunks: list[_Chunk] = []
-        self._rows = self._bytes = 0
+        self._rows = 0
         self._span_start = self._last_stop = start
         self._numbers = np.zeros(0, np.int64)
         self._rejected: RejectedRows | None = None
@@ -319,15 +319,14 @@ class _Assembler:
         if len(chunk):
             self._chunks.append(chunk)
             self._rows += len(chunk)
-            self._bytes += chunk.nbytes
 
     def full(self) -> Iterator[RowBatch]:
         """Every complete batch."""
         while self._rows >= self._size:
             yield self._take(self._size)
-        if len(self._numbers) > _MAX_REJECTED or self._bytes > _MAX_BYTES:
+        if len(self._numbers) > _MAX_REJECTED or sum(chunk.nbytes for chunk in self._chunks) > _MAX_BYTES:
             yield self._batch(self._chunks, self._last_stop)
-            self._chunks, self._rows, self._bytes = [], 0, 0
+            self._chunks, self._rows = [], 0
 
     def rest(self, stop: int) -> RowBatch | None:
         """What is left of a range that ends before ``stop``."""
@@ -356,7 +355,6 @@ class _Assembler:
             stop = chunk.stop if cut == len(chunk) else int(chunk.number[cut])
             break
         self._rows -= sum(len(chunk) for chunk in taken)
-        self._bytes = sum(chunk.nbytes for chunk in self._chunks)
         return self._batch(taken, stop)
 
     def _batch(self, chunks: list[_Chunk], stop: int) -> RowBatch:

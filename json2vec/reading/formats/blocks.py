@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO
+
+import numpy as np
 
 from json2vec.errors import ReadError
 from json2vec.reading.formats.compression import plain_blocks
@@ -28,6 +31,32 @@ class EmptyFile(ReadError):
             f"{where} is empty (0 bytes). Remedy: write it again, leave it out with match= or paths=, or take empty "
             "files as files without rows with empty_files='skip'"
         )
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """Rows of a text: lines or records, whole.
+
+    Attributes:
+        data: their text, with all between them.
+        starts: int64 (n,), where each row begins in ``data``.
+        stops: int64 (n,), where it ends, without its line break.
+    """
+
+    data: bytes
+    starts: np.ndarray
+    stops: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def one(self, i: int) -> bytes:
+        """The text of row ``i``."""
+        return self.data[self.starts[i] : self.stops[i]]
+
+    def text(self, a: int, b: int) -> bytes:
+        """The text of the rows a..b-1."""
+        return self.data[self.starts[a] : self.stops[b - 1]] if a < b else b""
 
 
 def text_blocks(

@@ -8,12 +8,11 @@ end a row: that is an error of the file. CR, LF and CRLF end a record. Empty lin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from json2vec.errors import ReadError
-from json2vec.reading.formats.blocks import longest_row
+from json2vec.reading.formats.blocks import TextRows, longest_row
 
 _LF, _CR = ord("\n"), ord("\r")
 _START, _PLAIN, _QUOTED, _CLOSED = range(4)  # at a cell's beginning, in an unquoted one, in a quoted one, behind one
@@ -23,30 +22,8 @@ _REMEDY = (
 )
 
 
-@dataclass(frozen=True)
-class Records:
-    """Whole records.
-
-    Attributes:
-        data: their text, with all between them.
-        starts: int64 (n,), where each record begins in ``data``.
-        stops: int64 (n,), where it ends, without its line break.
-    """
-
-    data: bytes
-    starts: np.ndarray
-    stops: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def one(self, i: int) -> bytes:
-        """The text of record ``i``."""
-        return self.data[self.starts[i] : self.stops[i]]
-
-    def text(self, a: int, b: int) -> bytes:
-        """The text of the records a..b-1."""
-        return self.data[self.starts[a] : self.stops[b - 1]] if a < b else b""
+class Records(TextRows):
+    """Whole records."""
 
     def slice(self, a: int, b: int) -> Records:
         """The records a..b-1."""

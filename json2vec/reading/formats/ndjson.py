@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow.json as pajson
 
 from json2vec.errors import ReadError
 from json2vec.reading.conform import Unifier, text_type
-from json2vec.reading.formats.blocks import BLOCK_BYTES, BOM, RAW_CHARACTERS, longest_row, text_blocks
+from json2vec.reading.formats.blocks import BLOCK_BYTES, BOM, RAW_CHARACTERS, TextRows, longest_row, text_blocks
 from json2vec.reading.formats.compression import compressible
 from json2vec.reading.formats.format import Counted, Format
 from json2vec.reading.formats.json_depth import deep_lines
@@ -51,18 +52,22 @@ def _blocks(file: IO[bytes], where: str) -> Iterator[bytes]:
         yield b"".join(parts).removeprefix(BOM)
 
 
-class _Lines:
+@dataclass(frozen=True)
+class _Lines(TextRows):
     """The lines of a block that are not blank.
 
     Attributes:
-        starts, stops: int64 (lines,), where each begins and ends.
         odd: bool (lines,), whether it does not begin with ``{`` and end with ``}``. Such a line is no object, and is
             never parsed with others, of which it might make one that goes over many lines.
         deep: bool (lines,), whether it nests too deep.
     """
 
-    def __init__(self, block: bytes) -> None:
-        self.block = block
+    odd: np.ndarray
+    deep: np.ndarray
+
+    @staticmethod
+    def of(block: bytes) -> _Lines:
+        """The lines of ``block``."""
         codes = np.frombuffer(block, np.uint8)
         stops = np.flatnonzero(codes == ord("\n"))
         if len(codes) and (not len(stops) or stops[-1] != len(block) - 1):
@@ -76,17 +81,9 @@ class _Lines:
         for i in np.flatnonzero(odd).tolist():
             stripped = block[starts[i] : stops[i]].strip()
             keep[i], odd[i] = bool(stripped), stripped[:1] != b"{" or stripped[-1:] != b"}"
-        self.starts, self.stops, self.odd = starts[keep], stops[keep], odd[keep]
-        self.deep = deep_lines(block, self.starts, self.stops, MAX_DEPTH + 1)  # the row itself is an object
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def one(self, i: int) -> bytes:
-        return self.block[self.starts[i] : self.stops[i]]
-
-    def text(self, a: int, b: int) -> bytes:
-        return self.block[self.starts[a] : self.stops[b - 1]] if a < b else b""
+        starts, stops = starts[keep], stops[keep]
+        deep = deep_lines(block, starts, stops, MAX_DEPTH + 1)  # the row itself is an object
+        return _Lines(block, starts, stops, odd[keep], deep)
 
 
 def _parse(data: bytes, schema: pa.Schema | None) -> pa.RecordBatch:
@@ -146,7 +143,7 @@ def count_ndjson(file: IO[bytes], where: str, infer: bool) -> Counted:
     """Rows, and with ``infer`` the schema that unites all blocks. Malformed lines count as rows and say no type."""
     rows, unifier = 0, Unifier()
     for block in _blocks(file, where):
-        lines = _Lines(block)
+        lines = _Lines.of(block)
         if infer and len(lines):
             unifier.add(_infer_lines(lines, where, rows), f"{where}, rows {rows} to {rows + len(lines) - 1}")
         rows += len(lines)
@@ -185,7 +182,7 @@ def read_ndjson(file: IO[bytes], where: str, start: int, stop: int, schema: pa.S
     """The rows start..stop-1, parsed straight to ``schema``; lines that do not fit come as bad rows."""
     at = 0
     for block in _blocks(file, where):
-        lines = _Lines(block)
+        lines = _Lines.of(block)
         a, b = max(0, start - at), min(len(lines), stop - at)
         if a < b:
             yield _read_lines(lines, a, b, schema, at)
@@ -200,7 +197,7 @@ def _read_lines(lines: _Lines, a: int, b: int, schema: pa.Schema, at: int) -> Pi
     except (ValueError, pa.ArrowException):
         bad = _bad_lines(lines, a, b, schema)
     good = [i for i in range(a, b) if i not in bad]
-    kept = _Lines(b"\n".join(lines.one(i) for i in good))
+    kept = _Lines.of(b"\n".join(lines.one(i) for i in good))
     batch = _parse_lines(kept, 0, len(good), schema) if good else pa.RecordBatch.from_pylist([], schema)
     raw = [
         BadRow(at + i, reason, lines.one(i).decode("utf-8", "replace")[:RAW_CHARACTERS]) for i, reason in bad.items()
