@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from json2vec.serving.batcher import Batcher, Overloaded, TooMany
 from json2vec.serving.predictor import BadRecord
+from json2vec.serving.settings import BODY_TIMEOUT_S, MAX_BODY_BYTES
 
 _log = logging.getLogger("json2vec.serving")
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
@@ -40,8 +41,8 @@ def application(
     request: type[BaseModel] | None = None,
     response: type[BaseModel] | None = None,
     *,
-    max_body_bytes: int = 64 << 20,
-    body_timeout: float = 60.0,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    body_timeout: float = BODY_TIMEOUT_S,
 ) -> FastAPI:
     """The application over a batcher of records.
 

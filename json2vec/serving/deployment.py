@@ -7,9 +7,11 @@ An array is one request: it is answered as a whole, or refused as a whole. A ref
 ``{"predictions": {}, "error": {"status_code", "message", "items"}}``; ``items`` says which records were wrong, and why.
 
     400  the body is not JSON
+    408  the request did not arrive in time (`ServiceSettings.body_timeout`)
+    413  more bytes or records than the service ever takes (`ServiceSettings.max_body_bytes`, ``max_waiting``)
     422  not an object or an array of objects, a record that the request model or the preprocessor refuses, or a value
          that its field cannot encode
-    503  too many records are waiting (`ServiceSettings.max_waiting`)
+    503  too many records are waiting beside them (`ServiceSettings.max_waiting`)
     500  a fault of the service: the postprocessor, the response model or the model itself failed
 """
 
@@ -77,6 +79,8 @@ class Deployment:
         max_batch_size: int | None = None,
         batch_timeout: float | None = None,
         max_waiting: int | None = None,
+        max_body_bytes: int | None = None,
+        body_timeout: float | None = None,
         accelerator: str | None = None,
         host: str | None = None,
         port: int | None = None,
@@ -89,8 +93,9 @@ class Deployment:
     ) -> None:
         self.settings = ServiceSettings.read({
             "checkpoint": None if checkpoint is None else fspath(checkpoint), "max_batch_size": max_batch_size,
-            "batch_timeout": batch_timeout, "max_waiting": max_waiting, "accelerator": accelerator, "host": host,
-            "port": port, "workers": workers, "log_level": log_level, **unknown,
+            "batch_timeout": batch_timeout, "max_waiting": max_waiting, "max_body_bytes": max_body_bytes,
+            "body_timeout": body_timeout, "accelerator": accelerator, "host": host, "port": port, "workers": workers,
+            "log_level": log_level, **unknown,
         })  # fmt: skip
         if model is not None and checkpoint is not None:
             raise SchemaError("Deployment takes a checkpoint or a model, not both")

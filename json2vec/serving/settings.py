@@ -12,6 +12,8 @@ from pydantic import BaseModel, Field, ValidationError
 from json2vec.errors import SchemaError
 
 PREFIX = "JSON2VEC_"
+MAX_BODY_BYTES = 64 << 20
+BODY_TIMEOUT_S = 60.0
 
 
 class ServiceSettings(BaseModel, frozen=True, extra="forbid"):
@@ -36,8 +38,8 @@ class ServiceSettings(BaseModel, frozen=True, extra="forbid"):
     max_batch_size: int = Field(128, ge=1)
     batch_timeout: float = Field(0.0, ge=0, allow_inf_nan=False)
     max_waiting: int = Field(10_000, ge=1)
-    max_body_bytes: int = Field(64 << 20, ge=1)
-    body_timeout: float = Field(60.0, gt=0, allow_inf_nan=False)
+    max_body_bytes: int = Field(MAX_BODY_BYTES, ge=1)
+    body_timeout: float = Field(BODY_TIMEOUT_S, gt=0, allow_inf_nan=False)
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     host: str = "0.0.0.0"
     port: int = Field(8000, ge=0, le=65535)

@@ -117,6 +117,12 @@ def test_a_body_that_is_too_large_is_413_and_is_not_read_to_its_end() -> None:
     assert send(app, [b"[{}, {}]"], [(b"content-length", b"8")])[0] == 200
 
 
+def test_a_deployment_takes_the_bounds_of_bodies(model: Any) -> None:
+    made = deployment(model, max_body_bytes=20, body_timeout=5.0)
+    assert (made.settings.max_body_bytes, made.settings.body_timeout) == (20, 5.0)
+    assert [answer.status_code for answer in ask(made, [{}], [{"merchant": "books"}] * 3)] == [200, 413]
+
+
 def test_a_body_that_does_not_arrive_is_408(caplog: pytest.LogCaptureFixture) -> None:
     status, body, _ = send(application(Batcher(list, max_batch_size=2), body_timeout=0.05), [b"[", 30, b"]"])
     assert status == 408
