@@ -41,7 +41,6 @@ MissingColumns = Literal["raise", "allow"]
 SURE = 1e-6
 """Values that are all missing are a fault where chance makes that so with at most this probability."""
 
-_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 _FIRST_ROWS = 16_384  # among them a preprocessor must make an observation, to be checked before the ranks start
 _SHOWN = 20  # columns, of those that there are
 
@@ -145,7 +144,7 @@ class ColumnCheck:
         unread = {path: kind for path, kind in paths_below(there) if path not in read}
         lines, remedies = [], list[str]()
         for path, addresses in missing.items():
-            hint, remedy = self._hint(path, there, unread)
+            hint, remedy = self._hint(path, unread)
             lines.append(f"  {path_text(path)} (of {', '.join(addresses)}){': ' + hint if hint else ''}")
             if remedy and remedy not in remedies:
                 remedies.append(remedy)
@@ -188,19 +187,13 @@ class ColumnCheck:
                 missing.setdefault(path, []).append(str(address))
         yield from missing.items()
 
-    def _hint(self, path: Path, there: Any, unread: dict[Path, Any]) -> tuple[str, str]:
+    def _hint(self, path: Path, unread: dict[Path, Any]) -> tuple[str, str]:
         """What may be meant by a path that is not there, and a remedy of its own; empty where nothing is near."""
         name = path[-1]
         if (folder := self._folder(str(name))) and len(path) == 1 and not self.made_by:
-            return f"its value stands only in the name of a folder, {folder}/", f"write {name} into the files as well"
-        if len(there) == 1 and not declares_types(str(self.snapshot.suffix)) and not self.made_by:
-            header = there.field(0).name
-            for separator, spelled in _SEPARATORS.items():
-                if str(name) in [part.strip(' "') for part in header.split(separator)][: header.count(separator) + 1]:
-                    return (
-                        f"it is a part of the only column, {header!r}, whose values {spelled} seem to separate",
-                        "write ',' between the values",
-                    )
+            exact = folder.startswith(f"{name}=")
+            remedy = f"say folder_columns=[{name!r}]" if exact else f"write {name} into the files as well"
+            return f"its value stands only in the name of a folder, {folder}/", remedy
         near = nearest(path, unread)
         return (f"did you mean {path_text(near[0])!r}?", "") if near is not None else ("", "")
 

@@ -72,8 +72,11 @@ def test_another_separator_is_named_with_its_option(separator: str, tmp_path: Pa
 def test_a_column_in_the_folders_name_only(tmp_path: Path) -> None:
     (tmp_path / "in" / "region=eu").mkdir(parents=True)
     pq.write_table(pa.table({"amount": [1.0]}), tmp_path / "in" / "region=eu" / "a.parquet")
-    with pytest.raises(ContractBroken, match="name of a folder, region=eu/"):
-        predicted(files(tmp_path / "in", "parquet", model=model(j2v.Category("region"))), tmp_path / "out")
+    options = {"model": model(j2v.Category("region"))}
+    with pytest.raises(ContractBroken, match="name of a folder, region=eu/") as caught:
+        predicted(files(tmp_path / "in", "parquet", **options), tmp_path / "out")
+    assert "Remedy: say folder_columns=['region']" in str(caught.value)
+    predicted(files(tmp_path / "in", "parquet", folder_columns=["region"], **options), tmp_path / "out")
 
 
 def test_a_nested_path_and_its_neighbour(tmp_path: Path) -> None:
